@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use proto::hash::ring_hash;
 use proto::store::ask_answer::Verdict;
@@ -112,7 +113,7 @@ impl Cross {
             let shard = cross.groups.shard(slot).clone();
             runtime.spawn(lane::run(stepper(&cross), shard, end));
         }
-        runtime.spawn(forgets::run(Arc::downgrade(&cross), forgotten));
+        runtime.spawn(forgets::run(forgetter(&cross), forgotten));
         let watched = watch::Watched {
             shared: Arc::clone(shared),
             ring: cross.ring.clone(),
@@ -403,7 +404,7 @@ impl Cross {
     }
 
     /// Appends one entry that forgets these decisions.
-    pub(super) async fn forget(self: Arc<Self>, ids: Vec<CrossId>) {
+    async fn forget(self: Arc<Self>, ids: Vec<CrossId>) {
         let command = ForgetCommand { ids: ids.iter().map(|id| id_on_wire(*id)).collect() };
         let told = self.shared.ask_for_ever(Ask::Write(command_of(Kind::Forget(command)))).await;
         // What was not appended is asked for again.
@@ -460,4 +461,19 @@ fn unreadable(error: &store_db::Error) -> Failure {
 fn stepper(cross: &Arc<Cross>) -> impl Fn(Input<Payload>) -> bool + Send + Sync + 'static {
     let cross = Arc::downgrade(cross);
     move |input| cross.upgrade().map(|cross| cross.step(input)).is_some()
+}
+
+/// Forgets decisions for whoever does not keep the driver alive; false: it has gone.
+fn forgetter(
+    cross: &Arc<Cross>,
+) -> impl Fn(Vec<CrossId>) -> BoxFuture<'static, bool> + Send + Sync + 'static {
+    let cross = Arc::downgrade(cross);
+    move |ids| {
+        let cross = cross.upgrade();
+        Box::pin(async move {
+            let Some(cross) = cross else { return false };
+            cross.forget(ids).await;
+            true
+        })
+    }
 }

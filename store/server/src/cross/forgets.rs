@@ -5,13 +5,11 @@
 //!
 //! Promises: each is handed to the driver soon. Leaves out: asking again for what was not appended, which the coordinator does.
 
-use std::sync::Weak;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use store_core::coordinate::CrossId;
 use tokio::sync::mpsc;
-
-use super::driver::Cross;
 
 /// So long the first of them waits for others.
 const GATHERED_MS: u64 = 20;
@@ -37,8 +35,8 @@ impl Forgets {
     }
 }
 
-/// Has them forgotten until the node ends.
-pub(super) async fn run(cross: Weak<Cross>, mut end: End) {
+/// Has them forgotten until the node ends, which `forget` tells by `false`.
+pub(super) async fn run(forget: impl Fn(Vec<CrossId>) -> BoxFuture<'static, bool>, mut end: End) {
     let mut ids = Vec::new();
     while let Some(first) = end.recv().await {
         ids.push(first);
@@ -48,7 +46,8 @@ pub(super) async fn run(cross: Weak<Cross>, mut end: End) {
         {
             ids.push(id);
         }
-        let Some(cross) = cross.upgrade() else { return };
-        cross.forget(std::mem::take(&mut ids)).await;
+        if !forget(std::mem::take(&mut ids)).await {
+            return;
+        }
     }
 }
