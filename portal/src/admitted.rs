@@ -46,8 +46,13 @@ fn late() -> Status {
 }
 
 /// Whether a path is one of HTTP.
-fn is_plain(path: &str) -> bool {
+pub(crate) fn is_plain(path: &str) -> bool {
     path.starts_with("/v1/") || path == OPENAPI
+}
+
+/// Whether what is asked at a path is answered with one message.
+pub(crate) fn is_call(path: &str) -> bool {
+    matches!(kind(path), Kind::Call(_))
 }
 
 fn kind(path: &str) -> Kind {

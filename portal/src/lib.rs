@@ -32,6 +32,7 @@ pub mod error;
 pub mod event_place;
 pub mod expectation;
 pub mod feed;
+mod front;
 pub mod handle;
 pub mod id;
 pub mod import_refusal;
