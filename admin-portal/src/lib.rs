@@ -7,6 +7,7 @@
 //!          ├──► order_changes                       one transaction each (`portal::order_change`, `portal::order_move`)
 //!          ├──► shop                                the rules of all portals
 //!          ├──► events                              what was done, from a cursor on
+//!          ├──► sales                               what was sold in a span of time, added up from the feed
 //!          ├──► settle                              what became of an earlier request (`portal::settle`)
 //!          ├──► delete_client · delete_product ──► holders: the open orders in the way, listed or worked off
 //!          └──► reindex                             the rows by which lists are sorted, made anew
@@ -33,6 +34,7 @@ mod order_changes;
 mod orders;
 mod products;
 mod reindex;
+mod sales;
 mod service;
 mod settle;
 mod shop;

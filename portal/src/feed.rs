@@ -16,6 +16,9 @@ pub mod keeper;
 mod publisher;
 pub mod reader;
 mod shown;
+pub mod span;
+
+pub use shown::is_damaged;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -275,7 +278,7 @@ impl Portal {
         for part in parts {
             oldest.saw(part.group, Place::behind(feed.first(part.group).saturating_sub(1)));
         }
-        Err(Error::FeedTrimmed { oldest: oldest.to_string() })
+        Err(Error::FeedTrimmed { oldest: oldest.to_string(), kept_ms: 0 })
     }
 
     /// Behind everything that was done before this was asked.

@@ -24,6 +24,7 @@ pub mod attempt;
 mod broker_socket;
 pub mod bus;
 pub mod cache;
+pub mod calendar;
 pub mod change;
 pub mod coherence;
 pub mod config;

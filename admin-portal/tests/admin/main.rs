@@ -18,6 +18,7 @@ mod orders;
 mod products;
 mod reindex;
 mod rules;
+mod sales;
 mod services;
 mod settle;
 mod shop;
