@@ -1181,8 +1181,8 @@ pub struct DeleteResponse {
     /// How many further ones it changed.
     #[prost(uint64, tag = "3")]
     pub orders_more: u64,
-    /// The cascade was begun before this call (by another request, or by this one at an earlier try): it may have changed
-    /// orders then that are not named here.
+    /// The cascade was begun before this call (by another request, or by this one at an earlier try), or another portal has taken it up since:
+    /// it may have changed orders then that are not named here.
     #[prost(bool, tag = "4")]
     pub continued: bool,
 }
@@ -2367,8 +2367,8 @@ pub mod admin_client {
             self.inner.unary(req, path, codec).await
         }
         /// What became of an earlier request, whose id is this request's own id. Closes the id unless it was done. Of a deletion with cascade:
-        /// whether it came to its end. One that was begun and did not is `begun`: what it deletes takes nothing new, and a deletion with
-        /// another id goes on with it. One that was not begun never will be.
+        /// whether it came to its end. One that was begun and did not is `begun`: what it deletes takes nothing new, and an admin
+        /// portal goes on with it by itself, as does a deletion with another id. One that was not begun never will be.
         pub async fn settle(
             &mut self,
             request: impl tonic::IntoRequest<super::StaffSettleRequest>,
@@ -2577,8 +2577,8 @@ pub mod admin_server {
             request: tonic::Request<super::ReindexRequest>,
         ) -> std::result::Result<tonic::Response<super::ReindexResponse>, tonic::Status>;
         /// What became of an earlier request, whose id is this request's own id. Closes the id unless it was done. Of a deletion with cascade:
-        /// whether it came to its end. One that was begun and did not is `begun`: what it deletes takes nothing new, and a deletion with
-        /// another id goes on with it. One that was not begun never will be.
+        /// whether it came to its end. One that was begun and did not is `begun`: what it deletes takes nothing new, and an admin
+        /// portal goes on with it by itself, as does a deletion with another id. One that was not begun never will be.
         async fn settle(
             &self,
             request: tonic::Request<super::StaffSettleRequest>,

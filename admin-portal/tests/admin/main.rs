@@ -24,3 +24,4 @@ mod settle;
 mod shop;
 mod sorted;
 mod stock;
+mod taken_up;
