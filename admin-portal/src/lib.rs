@@ -10,8 +10,8 @@
 //!          ├──► sales                               what was sold in a span of time, added up from the feed
 //!          ├──► settle                              what became of an earlier request (`portal::settle`)
 //!          ├──► delete_client · delete_product ──► holders: the open orders in the way, listed or worked off
-//!   deletions ──► delete_client · delete_product     what a portal began that died
 //!          └──► reindex                             the rows by which lists are sorted, made anew
+//!   deletions ──► delete_client · delete_product     what a portal began that died
 //! ```
 //!
 //! Promises: every write is one transaction, but for cascades: those set the document to closing, work off what holds it

@@ -432,12 +432,12 @@ fn trimmed(oldest: &str, kept_ms: i64) -> String {
         0 => format!("events behind this cursor are kept no more; those that are begin behind {oldest}"),
         ms => format!(
             "events of this span are kept no more; all are kept that were done from {} on (UTC)",
-            moment(ms)
+            moment(ms.saturating_add(999))
         ),
     }
 }
 
-/// A moment in UTC, to the second.
+/// A moment in UTC, without its part of a second.
 fn moment(ms: i64) -> String {
     let of_day = ms.div_euclid(1_000).rem_euclid(24 * 3_600);
     let (hour, minute, second) = (of_day / 3_600, of_day / 60 % 60, of_day % 60);

@@ -41,12 +41,22 @@ pub async fn list(portals: &Portals, call: &Call<Admin>) -> Result<Answer, Failu
         ..GetSalesRequest::default()
     };
     loop {
-        let page = ask::<GetSales>(portals, READ, message.clone()).await?;
+        let page = ask::<GetSales>(portals, READ, message.clone()).await.map_err(trimmed)?;
         message.after.clone_from(&page.next);
         added.add(page)?;
         if message.after.is_empty() {
             return Ok(view(&asked, &added));
         }
+    }
+}
+
+/// A part of what was asked for is known no more: what can be asked for is in the portal's own words.
+fn trimmed(failure: Failure) -> Failure {
+    match failure.reason.as_str() {
+        "FEED_TRIMMED" => {
+            failure.next("ask for a later span; set-shop --feed-days says for how long it is known what was sold, from now on")
+        }
+        _ => failure,
     }
 }
 
@@ -391,6 +401,14 @@ mod tests {
             let failure = asked(wrong).unwrap_err();
             assert!(failure.message.contains(why), "{wrong}: {failure}");
         }
+    }
+
+    #[test]
+    fn who_asks_for_what_is_known_no_more_is_told_what_is() {
+        let error = portal::Error::FeedTrimmed { oldest: "1:7.65535".into(), kept_ms: NOW_MS };
+        let told = trimmed(Failure::of_status(&error.into())).to_string();
+        assert!(told.contains("all are kept that were done from 2026-11-30T01:20:00Z on"), "{told}");
+        assert!(told.contains("ask for a later span") && !told.contains("--after"), "{told}");
     }
 
     #[test]

@@ -15,6 +15,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
+use bytes::Bytes;
 use portal::deletion;
 use portal::document::State;
 use portal::document::client::ClientRecord;
@@ -157,23 +158,13 @@ impl Books {
         }
         let read = match letter {
             'p' => ProductRecord::read(&entry.key, record).map(|product| {
-                if product.state == State::Closing {
-                    self.deletions.goes(&entry.key);
-                }
+                self.goes(&entry.key, product.state);
                 self.products.insert(id, product.rules.least());
             }),
             's' => StockRecord::read(&entry.key, record).map(|stock| {
                 self.stocks.insert(id, stock);
             }),
-            'c' => ClientRecord::read(&entry.key, record).map(|client| {
-                if client.state == State::Closing {
-                    self.deletions.goes(&entry.key);
-                }
-                match client.state {
-                    State::Gone => drop(self.gone.insert(id)),
-                    State::Active | State::Closing => drop(self.clients.insert(id, client.open_orders)),
-                }
-            }),
+            'c' => ClientRecord::read(&entry.key, record).map(|client| self.client(&entry.key, id, &client)),
             'o' => OrderRecord::read(&entry.key, record).map(|order| {
                 self.order(&entry.key, &id, &order);
                 self.wants_row(&entry.key, &order, record);
@@ -191,6 +182,20 @@ impl Books {
         };
         if let Err(error) = read {
             self.problems.push(error.to_string());
+        }
+    }
+
+    fn client(&mut self, key: &Bytes, id: String, client: &ClientRecord) {
+        self.goes(key, client.state);
+        match client.state {
+            State::Gone => drop(self.gone.insert(id)),
+            State::Active | State::Closing => drop(self.clients.insert(id, client.open_orders)),
+        }
+    }
+
+    fn goes(&mut self, key: &Bytes, state: State) {
+        if state == State::Closing {
+            self.deletions.goes(key);
         }
     }
 
