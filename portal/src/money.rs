@@ -118,8 +118,12 @@ impl Total {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub struct Sum(i128);
 
-/// The smallest part that a sum is counted in: so many make one.
-const SUM_PARTS: i128 = 10_i128.pow(PRICE_DECIMALS_MAX as u32);
+/// Decimals of the smallest part that a sum is counted in.
+const SUM_DECIMALS: u32 = 6;
+/// So many of that part make one.
+const SUM_PARTS: i128 = 10_i128.pow(SUM_DECIMALS);
+
+const _: () = assert!(SUM_DECIMALS as usize == PRICE_DECIMALS_MAX);
 
 impl Sum {
     /// The exact sum.
@@ -130,8 +134,8 @@ impl Sum {
     pub fn plus(self, total: Total) -> Sum {
         let Total(value) = total;
         let value = value.normalize();
-        let scale = value.scale().min(PRICE_DECIMALS_MAX as u32);
-        Sum(self.0 + value.mantissa() * 10_i128.pow(PRICE_DECIMALS_MAX as u32 - scale))
+        let scale = value.scale().min(SUM_DECIMALS);
+        Sum(self.0 + value.mantissa() * 10_i128.pow(SUM_DECIMALS - scale))
     }
 
     /// Both together; the largest there is, if they are more.
@@ -163,8 +167,8 @@ impl Sum {
     /// As people are shown it: with exactly so many decimals, half of the last one rounded away from nothing.
     #[must_use]
     pub fn rounded_text(self, decimals: u32) -> String {
-        let kept = decimals.min(PRICE_DECIMALS_MAX as u32);
-        let unit = 10_i128.pow(PRICE_DECIMALS_MAX as u32 - kept);
+        let kept = decimals.min(SUM_DECIMALS);
+        let unit = 10_i128.pow(SUM_DECIMALS - kept);
         let parts = self.0.unsigned_abs();
         let rounded = (parts + unit.unsigned_abs() / 2) / unit.unsigned_abs();
         let one = 10_u128.pow(kept);
@@ -183,7 +187,7 @@ impl Sum {
 /// At least two decimals, and no further zeros.
 impl fmt::Display for Sum {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = self.rounded_text(PRICE_DECIMALS_MAX as u32);
+        let text = self.rounded_text(SUM_DECIMALS);
         let (whole, part) = text.split_once('.').unwrap_or((&text, ""));
         write!(f, "{whole}.{:0<2}", part.trim_end_matches('0'))
     }

@@ -438,12 +438,12 @@ async fn a_page_ends_when_it_has_looked_at_many_lines_and_the_next_goes_on() {
         untracked: false,
         extra: None,
     };
-    for number in 0..5u64 {
+    for number in 0..5_u32 {
         let oid = Oid::derive(&cid, &number.to_be_bytes());
-        let lines = (0..900).map(|nth| line(900 * number as u32 + nth)).collect();
+        let lines = (0..900).map(|nth| line(900 * number + nth)).collect();
         let order = OrderRecord::new(Phase::Confirmed, lines).to_bytes();
-        let event = format!(r#"{{"did":"confirmed","portal":"p","at_ms":{},"oid":"{oid}"}}"#, BASE_MS);
-        let place = Place { offset: 1_000 + number, index: 0 };
+        let event = format!(r#"{{"did":"confirmed","portal":"p","at_ms":{BASE_MS},"oid":"{oid}"}}"#);
+        let place = Place { offset: 1_000 + u64::from(number), index: 0 };
         let txn = Txn::new().put(key::order(&cid, &oid), 1, order).put(place.key("ana"), 1, event);
         assert!(fixture.store.txn(txn, None).await.unwrap().success);
     }
