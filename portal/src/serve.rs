@@ -42,6 +42,9 @@ pub type Stop = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// A running portal; ready when it has stopped.
 pub type Serving = Pin<Box<dyn Future<Output = Result<(), StartError>> + Send>>;
 
+/// What a portal does by itself until it is dropped.
+pub type Tending = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// The name of the status service.
 const PORTAL_SERVICE: &str = "feira.portal.v1.Portal";
 
@@ -105,6 +108,8 @@ pub struct Service {
     pub operations: &'static [Registered],
     /// It tells of what is done in the shop, and keeps the feed of that.
     pub tells_events: bool,
+    /// What else it does by itself while it runs, where [`Config::keeps_feed`] lets it.
+    pub tends: Option<fn(Arc<Portal>) -> Tending>,
     /// Its word in the topics of requests; `None`: it takes none from the broker.
     pub topics: Option<&'static str>,
 }
@@ -178,6 +183,9 @@ fn tasks(
     let (mut tasks, mut requests) = (JoinSet::new(), JoinSet::new());
     if service.tells_events && config.keeps_feed {
         tasks.spawn(feed::keeper::run(portal.clone(), config.bus.clone()));
+    }
+    if let Some(tends) = service.tends.filter(|_| config.keeps_feed) {
+        tasks.spawn(tends(portal.clone()));
     }
     if let Some(bus) = config.bus.take() {
         if let Some(word) = service.topics.filter(|_| config.takes_requests) {
