@@ -16,6 +16,7 @@
 //! nothing happens to a later client of the same CID.
 
 use portal::attempt::{Attempts, Request, shown};
+use portal::deletion::{Doomed, Work};
 use portal::document::client::ClientRecord;
 use portal::document::event::{Subject, What};
 use portal::document::{OPEN_ORDERS, STATE, State, write};
@@ -30,7 +31,7 @@ use proto::store::{FailedGuard, Record, Txn, TxnResponse};
 use store_client::now_ms;
 
 use crate::clients::{self, NEVER, guard_seen, refused};
-use crate::holders::{self, Changed};
+use crate::holders::{self, Done};
 
 /// What a deletion rests on.
 struct Seen {
@@ -38,6 +39,8 @@ struct Seen {
     offset: u64,
     /// Whether orders lie under its id, in whatever state.
     has_orders: bool,
+    /// A cascade has begun on it.
+    is_closing: bool,
     /// Its rows in the index; none if the record cannot be read.
     rows: Vec<Row>,
 }
@@ -49,25 +52,49 @@ pub(crate) async fn delete_client(
     let given = input.request.take();
     let request = Request::new("DeleteClient", given, &input)?;
     let cid = portal.cid("cid", &input.cid).await?;
-    let (mut continued, mut changed) = (false, Changed::default());
-    if input.cascade {
-        continued = !close(portal, &cid, input.if_match, request.part(CLOSE)).await?;
-        changed = holders::cancel_all(portal, &cid).await?;
+    if !input.cascade {
+        return end(portal, &cid, &input, request, Done::default()).await;
     }
-    let at = key::client(&cid);
+    let mut work = close(portal, &cid, input.if_match, &request).await?;
+    let changed = holders::cancel_all(portal, &cid, work.as_mut()).await?;
+    let continued = work.is_none_or(|work| work.is_shared);
+    end(portal, &cid, &input, request, Done { changed, continued }).await
+}
+
+/// Goes on with a deletion that was begun by another portal, and ends it under `request`.
+pub(crate) async fn go_on(
+    portal: &Portal,
+    cid: &Cid,
+    work: &mut Work,
+    request: Request,
+) -> Result<(), Error> {
+    let input = DeleteClientRequest { cid: cid.to_string(), cascade: true, ..DeleteClientRequest::default() };
+    let changed = holders::cancel_all(portal, cid, Some(work)).await?;
+    end(portal, cid, &input, request, Done { changed, continued: true }).await.map(drop)
+}
+
+/// The last step, which deletes the client.
+async fn end(
+    portal: &Portal,
+    cid: &Cid,
+    input: &DeleteClientRequest,
+    request: Request,
+    done: Done,
+) -> Result<DeleteResponse, Error> {
+    let at = key::client(cid);
     let mut attempts = Attempts::new(portal, request);
     loop {
-        let seen = look(portal, &cid).await?;
+        let seen = look(portal, cid).await?;
         let event = portal.event(Subject::Client, What::Deleted);
         let event = event.after_version(seen.as_ref().map_or(0, |seen| seen.offset));
-        let txn = event.append_to(deletion(&cid, &input, seen.as_ref()), cid.encoded());
+        let txn = event.append_to(deletion(cid, input, seen.as_ref()), cid.encoded());
         let answer = attempts.send(txn).await?;
         if answer.success {
             let record = shown(&answer, &at).map(|record| ClientRecord::read(&at, record)).transpose()?;
             let data = record.map_or_else(|| "{}".to_owned(), |record| record.data.get().to_owned());
-            return Ok(changed.deleted(data, continued));
+            return Ok(done.deleted(data, input.cascade && answer.remembered));
         }
-        if let Some(error) = refusal(portal, &cid, &input, &answer).await? {
+        if let Some(error) = refusal(portal, cid, input, &answer).await? {
             return Err(error);
         }
         attempts.again(&answer).await?;
@@ -82,7 +109,8 @@ async fn look(portal: &Portal, cid: &Cid) -> Result<Option<Seen>, Error> {
     let has_orders = holders::any_order(portal, cid).await?.is_some();
     // What no portal wrote can be deleted, too, and has no rows.
     let rows = index::rows_of(&at, &record).unwrap_or_default();
-    Ok(Some(Seen { offset: record.offset(), has_orders, rows }))
+    let is_closing = ClientRecord::read(&at, &record).is_ok_and(|client| client.state == State::Closing);
+    Ok(Some(Seen { offset: record.offset(), has_orders, is_closing, rows }))
 }
 
 fn deletion(cid: &Cid, input: &DeleteClientRequest, seen: Option<&Seen>) -> Txn {
@@ -94,7 +122,10 @@ fn deletion(cid: &Cid, input: &DeleteClientRequest, seen: Option<&Seen>) -> Txn 
     if input.cascade {
         txn = txn.guard_json(at.clone(), STATE, State::Closing.json());
     }
-    let txn = txn.guard_json(at.clone(), OPEN_ORDERS, "0");
+    let mut txn = txn.guard_json(at.clone(), OPEN_ORDERS, "0");
+    if input.cascade || seen.is_some_and(|seen| seen.is_closing) {
+        txn = txn.delete(Doomed::Client(cid.clone()).note());
+    }
     let txn = match seen {
         Some(Seen { has_orders: true, .. }) => txn.put(at, now_ms(), write(&ClientRecord::gone())),
         _ => txn.delete(at),
@@ -102,23 +133,26 @@ fn deletion(cid: &Cid, input: &DeleteClientRequest, seen: Option<&Seen>) -> Txn 
     index::moved(txn.returning_before(), seen.map_or(&[], |seen| &seen.rows), &[], now_ms())
 }
 
-/// From now on the client's orders do not change, but by a cascade; false: that was so before this call.
-async fn close(portal: &Portal, cid: &Cid, if_match: u64, request: Request) -> Result<bool, Error> {
-    let mut attempts = Attempts::new(portal, request);
+/// From now on the client's orders do not change, but by a cascade, which is noted as this request's; `None`: that was so before this call.
+async fn close(portal: &Portal, cid: &Cid, if_match: u64, request: &Request) -> Result<Option<Work>, Error> {
+    let mut attempts = Attempts::new(portal, request.part(CLOSE));
+    let doomed = Doomed::Client(cid.clone());
     loop {
         let seen = clients::look(portal, cid).await?;
         let event = portal.event(Subject::Client, What::Closing);
         let event = event.after_version(seen.as_ref().map_or(0, |seen| seen.offset));
-        let txn = event.append_to(closing(cid, if_match, seen.as_ref()), cid.encoded());
+        let txn = closing(cid, if_match, seen.as_ref());
+        let txn = event.append_to(doomed.noted(txn, request, portal.log_time_ms()), cid.encoded());
         let answer = attempts.send(txn).await?;
         if answer.success {
-            return Ok(!answer.remembered);
+            let is_new = !answer.remembered;
+            return Ok(is_new.then(|| Work::begun(doomed, request.clone(), answer.offset())));
         }
         // Absent or gone: perhaps this very request has deleted it; the deletion says. Closing: an interrupted cascade is
         // taken up again, whatever version it was begun from.
         let is_over = |failed: &FailedGuard| matches!(failed.reason(), Reason::Absent | Reason::WrongValue);
         if answer.failed.iter().any(is_over) {
-            return Ok(false);
+            return Ok(None);
         }
         if let Some(error) = refused(cid, if_match, &answer) {
             return Err(error);

@@ -11,6 +11,7 @@
 //! in batches; (3) the record is deleted, guarded by `open_orders` = 0. As in `delete_client`.
 
 use portal::attempt::{Attempts, Request, shown};
+use portal::deletion::{self, Work};
 use portal::document::event::{Facts, Subject, What};
 use portal::document::product::ProductRecord;
 use portal::document::stock::{ADJUSTED, AVAILABLE, LEAST, StockRecord};
@@ -25,13 +26,15 @@ use proto::store::failed_guard::Reason;
 use proto::store::{Record, Txn, TxnResponse};
 use store_client::now_ms;
 
-use crate::holders::{self, Changed};
+use crate::holders::{self, Done};
 use crate::products::{self, guard_seen, refused};
 
 /// A product that is to go.
 struct Doomed {
     /// The version of its record; `None`: there is none.
     product: Option<u64>,
+    /// A cascade has begun on it.
+    is_closing: bool,
     /// Its rows in the indexes; none if the record cannot be read.
     rows: Vec<Row>,
     /// What the feed says that it was; nothing if the record cannot be read.
@@ -47,18 +50,43 @@ pub(crate) async fn delete_product(
     let given = input.request.take();
     let request = Request::new("DeleteProduct", given, &input)?;
     let pid = portal.pid("pid", &input.pid).await?;
-    let (mut continued, mut changed) = (false, Changed::default());
-    if input.cascade {
-        continued = !close(portal, &pid, input.if_match, request.part(CLOSE)).await?;
-        changed = holders::remove_all(portal, &pid).await?;
+    if !input.cascade {
+        return end(portal, &pid, &input, request, Done::default()).await;
     }
+    let mut work = close(portal, &pid, input.if_match, &request).await?;
+    let changed = holders::remove_all(portal, &pid, work.as_mut()).await?;
+    let continued = work.is_none_or(|work| work.is_shared);
+    end(portal, &pid, &input, request, Done { changed, continued }).await
+}
+
+/// Goes on with a deletion that was begun by another portal, and ends it under `request`.
+pub(crate) async fn go_on(
+    portal: &Portal,
+    pid: &Pid,
+    work: &mut Work,
+    request: Request,
+) -> Result<(), Error> {
+    let input =
+        DeleteProductRequest { pid: pid.to_string(), cascade: true, ..DeleteProductRequest::default() };
+    let changed = holders::remove_all(portal, pid, Some(work)).await?;
+    end(portal, pid, &input, request, Done { changed, continued: true }).await.map(drop)
+}
+
+/// The last step, which deletes the product.
+async fn end(
+    portal: &Portal,
+    pid: &Pid,
+    input: &DeleteProductRequest,
+    request: Request,
+    done: Done,
+) -> Result<DeleteResponse, Error> {
     let mut attempts = Attempts::new(portal, request);
     loop {
-        let doomed = look(portal, &pid).await?;
+        let doomed = look(portal, pid).await?;
         let event = portal.event(Subject::Product, What::Deleted);
         let event =
             event.after_version(doomed.product.unwrap_or(0)).facts(doomed.facts.clone(), Facts::default());
-        let txn = deletion(&pid, &input, &doomed);
+        let txn = deletion(pid, input, &doomed);
         let event = match &doomed.stock {
             // What is left of it is adjusted away, by the last operation; else the stock goes, too.
             Some((stock, _)) if stock.remains() => {
@@ -69,13 +97,13 @@ pub(crate) async fn delete_product(
         let txn = event.append_to(txn, pid.encoded());
         let answer = attempts.send(txn).await?;
         if answer.success {
-            return Ok(changed.deleted(document(&pid, &answer)?, continued));
+            return Ok(done.deleted(document(pid, &answer)?, input.cascade && answer.remembered));
         }
         // With cascade the version that the administrator saw was closed.
-        if let Some(error) = refused(&pid, if input.cascade { 0 } else { input.if_match }, &answer) {
+        if let Some(error) = refused(pid, if input.cascade { 0 } else { input.if_match }, &answer) {
             return Err(anew(error, &answer));
         }
-        let stock_at = key::stock(&pid);
+        let stock_at = key::stock(pid);
         let record = portal.read_through(&stock_at).await?.record;
         let Some(record) = record else {
             attempts.again(&answer).await?;
@@ -83,7 +111,7 @@ pub(crate) async fn delete_product(
         };
         let stock = StockRecord::read(&stock_at, &record)?;
         if stock.open_orders > 0 {
-            let by = holders::of_product(portal, &pid).await?;
+            let by = holders::of_product(portal, pid).await?;
             let more = stock.open_orders.unsigned_abs().saturating_sub(by.len() as u64);
             return Err(Error::Held { kind: Kind::Product, id: pid.to_string(), by, more });
         }
@@ -99,9 +127,10 @@ async fn look(portal: &Portal, pid: &Pid) -> Result<Doomed, Error> {
     // What no portal wrote can be deleted, too, and has no rows.
     let rows = product.record.as_ref().and_then(|record| index::rows_of(&at, record).ok());
     let read = |record: Record| Ok::<_, Error>((StockRecord::read(&stock_at, &record)?, record.offset()));
-    let facts = product.record.as_ref().and_then(|record| ProductRecord::read(&at, record).ok());
+    let known = product.record.as_ref().and_then(|record| ProductRecord::read(&at, record).ok());
     Ok(Doomed {
-        facts: facts.map(|product| Facts::of_product(&product)).unwrap_or_default(),
+        is_closing: known.as_ref().is_some_and(|product| product.state == State::Closing),
+        facts: known.map(|product| Facts::of_product(&product)).unwrap_or_default(),
         product: product.record.as_ref().map(Record::offset),
         rows: rows.unwrap_or_default(),
         stock: stock.record.map(read).transpose()?,
@@ -116,7 +145,10 @@ fn deletion(pid: &Pid, input: &DeleteProductRequest, doomed: &Doomed) -> Txn {
     } else {
         guard_seen(Txn::new(), pid, input.if_match, doomed.product)
     };
-    let txn = txn.guard_json(stock.clone(), OPEN_ORDERS, "0");
+    let mut txn = txn.guard_json(stock.clone(), OPEN_ORDERS, "0");
+    if input.cascade || doomed.is_closing {
+        txn = txn.delete(deletion::Doomed::Product(pid.clone()).note());
+    }
     let Some((seen, offset)) = doomed.stock else {
         // There was no stock, hence no product. A guard that never holds shows whether that is still so.
         return txn.guard_offset(stock.clone(), u64::MAX).get(stock);
@@ -162,17 +194,20 @@ fn document(pid: &Pid, answer: &TxnResponse) -> Result<String, Error> {
     Ok(product.document(&StockRecord::read(&stock_at, stock)?))
 }
 
-/// From now on no order takes more of the product; false: that was so before this call.
-async fn close(portal: &Portal, pid: &Pid, if_match: u64, request: Request) -> Result<bool, Error> {
-    let mut attempts = Attempts::new(portal, request);
+/// From now on no order takes more of the product, which is noted as this request's deletion; `None`: that was so before this call.
+async fn close(portal: &Portal, pid: &Pid, if_match: u64, request: &Request) -> Result<Option<Work>, Error> {
+    let mut attempts = Attempts::new(portal, request.part(CLOSE));
+    let doomed = deletion::Doomed::Product(pid.clone());
     loop {
         let seen = products::look(portal, pid).await?;
         let event = portal.event(Subject::Product, What::Closing);
         let event = event.after_version(seen.as_ref().map_or(0, |seen| seen.offset));
-        let txn = event.append_to(closing(pid, if_match, seen.as_ref()), pid.encoded());
+        let txn = closing(pid, if_match, seen.as_ref());
+        let txn = event.append_to(doomed.noted(txn, request, portal.log_time_ms()), pid.encoded());
         let answer = attempts.send(txn).await?;
         let Some(failed) = answer.failed.first().filter(|_| !answer.success) else {
-            return Ok(!answer.remembered);
+            let is_new = !answer.remembered;
+            return Ok(is_new.then(|| Work::begun(doomed, request.clone(), answer.offset())));
         };
         let is_closing = match failed.record.as_ref().filter(|record| !record.data.is_empty()) {
             Some(record) => ProductRecord::read(&failed.key, record)?.state == State::Closing,
@@ -180,7 +215,7 @@ async fn close(portal: &Portal, pid: &Pid, if_match: u64, request: Request) -> R
         };
         if is_closing || failed.reason() == Reason::Absent {
             // Closing: an interrupted cascade is taken up. Absent: perhaps this very request has deleted it; the deletion says.
-            return Ok(false);
+            return Ok(None);
         }
         if let Some(error) = refused(pid, if_match, &answer) {
             return Err(error);

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use portal::attempt::send_step;
 use portal::change::{Change, Known, RequestedLine};
+use portal::deletion::Work;
 use portal::document;
 use portal::document::order::{HolderRecord, OrderRecord, Phase};
 use portal::id::{Cid, Oid, Pid};
@@ -45,9 +46,25 @@ impl Changed {
     }
 
     /// The answer of the deletion that they were changed for. `continued`: others may have been changed before.
-    pub(crate) fn deleted(mut self, data: String, continued: bool) -> DeleteResponse {
+    fn deleted(mut self, data: String, continued: bool) -> DeleteResponse {
         self.orders.sort_unstable_by(|a, b| (&a.oid, &a.cid).cmp(&(&b.oid, &b.cid)));
         DeleteResponse { data, orders: self.orders, orders_more: self.more, continued }
+    }
+}
+
+/// What was done of a deletion before its last step.
+#[derive(Debug, Default)]
+pub(crate) struct Done {
+    /// Here.
+    pub(crate) changed: Changed,
+    /// There may be more, which others have done.
+    pub(crate) continued: bool,
+}
+
+impl Done {
+    /// The answer; `is_others`: somebody else did the last step.
+    pub(crate) fn deleted(self, data: String, is_others: bool) -> DeleteResponse {
+        self.changed.deleted(data, self.continued || is_others)
     }
 }
 
@@ -127,14 +144,22 @@ fn holders(records: &[KeyRecord]) -> Result<Vec<Holder>, Error> {
 }
 
 /// Cancels all open orders of a client that is closing.
-pub(crate) async fn cancel_all(portal: &Portal, cid: &Cid) -> Result<Changed, Error> {
+pub(crate) async fn cancel_all(
+    portal: &Portal,
+    cid: &Cid,
+    work: Option<&mut Work>,
+) -> Result<Changed, Error> {
     let range = Range::Prefix(key::orders_of(cid));
-    work_off(portal, range, |records| open_orders(cid, records), Out::Everything).await
+    work_off(portal, range, |records| open_orders(cid, records), Out::Everything, work).await
 }
 
 /// Takes a product that is closing out of all open orders.
-pub(crate) async fn remove_all(portal: &Portal, pid: &Pid) -> Result<Changed, Error> {
-    work_off(portal, Range::Prefix(key::holders_of(pid)), holders, Out::Product(pid)).await
+pub(crate) async fn remove_all(
+    portal: &Portal,
+    pid: &Pid,
+    work: Option<&mut Work>,
+) -> Result<Changed, Error> {
+    work_off(portal, Range::Prefix(key::holders_of(pid)), holders, Out::Product(pid), work).await
 }
 
 async fn work_off(
@@ -142,10 +167,14 @@ async fn work_off(
     range: Range,
     of_page: impl Fn(&[KeyRecord]) -> Result<Vec<Holder>, Error>,
     out: Out<'_>,
+    mut work: Option<&mut Work>,
 ) -> Result<Changed, Error> {
     let mut changed = Changed::default();
     let mut after: Option<Bytes> = None;
     loop {
+        if let Some(work) = work.as_deref_mut() {
+            work.touch(portal).await?;
+        }
         let listed = portal.list(range.clone(), PAGE, after).await?;
         let steps = of_page(&listed.records)?.into_iter().map(|holder| take_out(portal, holder, out));
         let steps = stream::iter(steps).buffer_unordered(CASCADE_PARALLEL);

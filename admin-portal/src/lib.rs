@@ -7,14 +7,16 @@
 //!          ├──► order_changes                       one transaction each (`portal::order_change`, `portal::order_move`)
 //!          ├──► shop                                the rules of all portals
 //!          ├──► events                              what was done, from a cursor on
+//!          ├──► sales                               what was sold in a span of time, added up from the feed
 //!          ├──► settle                              what became of an earlier request (`portal::settle`)
 //!          ├──► delete_client · delete_product ──► holders: the open orders in the way, listed or worked off
 //!          └──► reindex                             the rows by which lists are sorted, made anew
+//!   deletions ──► delete_client · delete_product     what a portal began that died
 //! ```
 //!
 //! Promises: every write is one transaction, but for cascades: those set the document to closing, work off what holds it
 //! in bounded batches, and delete it last; a cascade that was interrupted is taken up again by the same (or another)
-//! request. A repeated request id changes nothing twice. A deletion that is refused lists what holds the document. Stock
+//! request, and by any other admin portal ([`portal::deletion`]). A repeated request id changes nothing twice. A deletion that is refused lists what holds the document. Stock
 //! moves inside the log's order, and never below zero.
 //!
 //! Leaves out: documents, cache, errors, start and stop (the crate `portal`); orders as their clients make them
@@ -24,6 +26,7 @@
 mod clients;
 mod delete_client;
 mod delete_product;
+mod deletions;
 mod events;
 mod holders;
 mod import_order;
@@ -33,6 +36,7 @@ mod order_changes;
 mod orders;
 mod products;
 mod reindex;
+mod sales;
 mod service;
 mod settle;
 mod shop;
@@ -58,6 +62,7 @@ pub fn serve(config: Config, stop: Stop) -> Serving {
         routes: service::routes,
         operations: operations::ALL,
         tells_events: true,
+        tends: Some(|portal| Box::pin(deletions::run(portal))),
         topics: None,
     };
     Box::pin(portal::serve::run(config, stop, service))

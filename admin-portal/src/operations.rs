@@ -19,7 +19,7 @@ use crate::{clients, delete_client, delete_product, import_order, order_changes,
 mod events;
 mod shop;
 
-pub use events::ListEvents;
+pub use events::{GetSales, ListEvents};
 pub use shop::{GetShop, Reindex, Settle, UpdateShop};
 
 /// All of them.
@@ -50,6 +50,7 @@ pub const ALL: &[Registered] = &[
     Registered::of::<Reindex>(),
     Registered::of::<ImportOrder>(),
     Registered::of::<ListEvents>(),
+    Registered::of::<GetSales>(),
     Registered::of::<Settle>(),
 ];
 

@@ -7,12 +7,12 @@ use portal::serve::{DECODE_BYTES_MAX, answered};
 use proto::portal::admin_server::{Admin, AdminServer};
 use proto::portal::{
     AdjustStockRequest, Client, DeleteClientRequest, DeleteProductRequest, DeleteResponse, GetClientRequest,
-    GetProductRequest, GetShopRequest, ImportOrderRequest, InsertClientRequest, InsertProductRequest,
-    ListClientsResponse, ListEventsRequest, ListEventsResponse, ListProductsResponse, ListRequest, Order,
-    Product, ReindexRequest, ReindexResponse, Settled, ShopRules, StaffGetOrderRequest,
-    StaffListOrdersRequest, StaffListOrdersResponse, StaffModifyOrderRequest, StaffMoveRequest,
-    StaffOrderRequest, StaffReturnRequest, StaffSettleRequest, UpdateClientRequest, UpdateProductRequest,
-    UpdateShopRequest, WatchEventsRequest,
+    GetProductRequest, GetSalesRequest, GetShopRequest, ImportOrderRequest, InsertClientRequest,
+    InsertProductRequest, ListClientsResponse, ListEventsRequest, ListEventsResponse, ListProductsResponse,
+    ListRequest, Order, Product, ReindexRequest, ReindexResponse, Sales, Settled, ShopRules,
+    StaffGetOrderRequest, StaffListOrdersRequest, StaffListOrdersResponse, StaffModifyOrderRequest,
+    StaffMoveRequest, StaffOrderRequest, StaffReturnRequest, StaffSettleRequest, UpdateClientRequest,
+    UpdateProductRequest, UpdateShopRequest, WatchEventsRequest,
 };
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
@@ -20,9 +20,9 @@ use tonic::{Request, Response, Status};
 use crate::events::{self, EventStream};
 use crate::operations::{
     AdjustStock, CancelOrder, ConfirmOrder, DeleteClient, DeleteProduct, GetClient, GetOrder, GetProduct,
-    GetShop, ImportOrder, InsertClient, InsertProduct, ListClients, ListEvents, ListOrders, ListProducts,
-    ModifyOrder, PackOrder, PayOrder, RefundOrder, Reindex, ReturnOrder, SendOrder, Settle, UpdateClient,
-    UpdateProduct, UpdateShop,
+    GetSales, GetShop, ImportOrder, InsertClient, InsertProduct, ListClients, ListEvents, ListOrders,
+    ListProducts, ModifyOrder, PackOrder, PayOrder, RefundOrder, Reindex, ReturnOrder, SendOrder, Settle,
+    UpdateClient, UpdateProduct, UpdateShop,
 };
 
 /// The name of the gRPC service.
@@ -162,6 +162,10 @@ impl Admin for Service {
         request: Request<ListEventsRequest>,
     ) -> Result<Response<ListEventsResponse>, Status> {
         answered::<ListEvents>(&self.0, request).await
+    }
+
+    async fn get_sales(&self, request: Request<GetSalesRequest>) -> Result<Response<Sales>, Status> {
+        answered::<GetSales>(&self.0, request).await
     }
 
     type WatchEventsStream = EventStream;

@@ -10,11 +10,9 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body::{Body, Frame};
 
-use crate::limits::PIECE_BYTES;
+use crate::limits::{PIECE_BYTES, SHORT_BYTES};
 use crate::place::{Charge, Class, Place, Side, StreamOpen};
 
-/// A message shorter than this is not divided.
-const SHORT_BYTES: usize = 256;
 /// What a stream asks room for before its first message.
 const FIRST_GUESS_BYTES: usize = 64 << 10;
 
@@ -144,5 +142,30 @@ impl<B> Drop for Outgoing<B> {
         {
             place.tail(charge);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::FutureExt as _;
+    use http_body_util::{BodyExt as _, Empty};
+
+    /// The pieces in which an answer of so many bytes is handed over.
+    fn pieces(bytes: usize) -> Vec<usize> {
+        let mut body =
+            Outgoing::new(Some(Empty::<Bytes>::new()), None, Held::Nothing, vec![b'x'; bytes].into());
+        let mut pieces = Vec::new();
+        while let Some(frame) = body.frame().now_or_never().expect("all is there") {
+            pieces.push(frame.expect("nothing fails").into_data().expect("no trailers").len());
+        }
+        pieces
+    }
+
+    #[test]
+    fn a_short_answer_is_one_piece_and_the_last_byte_of_another_is_a_piece_of_its_own() {
+        assert_eq!(pieces(SHORT_BYTES - 1), [SHORT_BYTES - 1]);
+        assert_eq!(pieces(SHORT_BYTES), [SHORT_BYTES - 1, 1]);
+        assert_eq!(pieces(PIECE_BYTES + SHORT_BYTES), [PIECE_BYTES, SHORT_BYTES - 1, 1]);
     }
 }

@@ -33,6 +33,9 @@ pub const RELIEF_MS: u64 = 100;
 pub const HOLD_MS_MAX: u64 = 1_000;
 /// Bytes of an answer handed to HTTP/2 at a time: what it may hold beyond the caller's window.
 pub const PIECE_BYTES: usize = 16 << 10;
+/// A message of an answer that is shorter is handed over in one piece, and nobody is charged for it any more: so much HTTP/2 may hold
+/// of each request for a caller who takes nothing.
+pub const SHORT_BYTES: usize = 1 << 10;
 /// Bytes of a request's message that need no room of their own.
 pub const REQUEST_BYTES_FREE: usize = 16 << 10;
 /// Streams that one connection may have open: pipelines, change feeds, audits.
@@ -73,6 +76,10 @@ const _: () = assert!(
 );
 const _: () =
     assert!(REQUESTS_MAX as usize * PIECE_BYTES <= CONNECTION_BYTES_MAX, "what HTTP/2 holds is small");
+const _: () = assert!(
+    CONNECTIONS_MAX * REQUESTS_MAX as usize * SHORT_BYTES <= 128 << 20,
+    "short answers that nobody takes stay below 128 MiB"
+);
 const _: () = assert!(HOLD_MS_MAX < ROOM_MS_MAX, "a holder is cut before those that wait are refused");
 
 /// The places of one process.

@@ -45,6 +45,7 @@ pub fn serve(config: Config, stop: Stop) -> Serving {
         routes: service::routes,
         operations: operations::ALL,
         tells_events: false,
+        tends: None,
         topics: Some(TOPICS),
     };
     Box::pin(portal::serve::run(config, stop, service))

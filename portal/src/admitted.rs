@@ -46,8 +46,13 @@ fn late() -> Status {
 }
 
 /// Whether a path is one of HTTP.
-fn is_plain(path: &str) -> bool {
+pub(crate) fn is_plain(path: &str) -> bool {
     path.starts_with("/v1/") || path == OPENAPI
+}
+
+/// Whether what is asked at a path is answered with one message.
+pub(crate) fn is_call(path: &str) -> bool {
+    matches!(kind(path), Kind::Call(_))
 }
 
 fn kind(path: &str) -> Kind {
@@ -55,14 +60,16 @@ fn kind(path: &str) -> Kind {
         return Kind::Call(DOCUMENT_BYTES);
     }
     if let Some(path) = path.strip_prefix("/v1/") {
-        let is_list =
-            path.rsplit('/').next().is_some_and(|last| matches!(last, "clients" | "products" | "orders"));
+        let is_list = path
+            .rsplit('/')
+            .next()
+            .is_some_and(|last| matches!(last, "clients" | "products" | "orders" | "events"));
         return Kind::Call(if is_list { PAGE_BYTES } else { DOCUMENT_BYTES });
     }
     let Some((service, method)) = path.trim_start_matches('/').split_once('/') else { return Kind::Free };
     match (service, method) {
         ("feira.portal.v1.Portal", _) | ("grpc.health.v1.Health", "Check") => Kind::Free,
-        (_, "Watch") => Kind::Stream,
+        (_, "Watch" | "WatchEvents") => Kind::Stream,
         (service, _) if service.starts_with("grpc.reflection.") => Kind::Stream,
         (_, method) if method.starts_with("List") || method.starts_with("Browse") => Kind::Call(PAGE_BYTES),
         _ => Kind::Call(DOCUMENT_BYTES),
@@ -79,6 +86,7 @@ mod tests {
         assert_eq!(kind("/feira.portal.v1.Shop/BrowseProducts"), Kind::Call(PAGE_BYTES));
         assert_eq!(kind("/feira.portal.v1.Shop/GetOrder"), Kind::Call(DOCUMENT_BYTES));
         assert_eq!(kind("/feira.portal.v1.Portal/Status"), Kind::Free);
+        assert_eq!(kind("/feira.portal.v1.Admin/WatchEvents"), Kind::Stream);
         assert_eq!(kind("/v1/clients/ana/orders"), Kind::Call(PAGE_BYTES));
         assert!(is_plain("/v1/clients") && is_plain(OPENAPI) && !is_plain("/feira.portal.v1.Shop/GetOrder"));
         assert_eq!(kind("/v1/clients/ana/orders/7"), Kind::Call(DOCUMENT_BYTES));

@@ -80,6 +80,18 @@ impl Request {
         self.id.as_bytes()
     }
 
+    /// What names it: its id, when that was made, and the digest of its name and arguments.
+    #[must_use]
+    pub fn named(&self) -> (&str, i64, [u8; 16]) {
+        (&self.id, self.created_ms, self.digest)
+    }
+
+    /// The request that is named so, for whoever goes on with it.
+    #[must_use]
+    pub fn again(id: &str, created_ms: i64, digest: [u8; 16]) -> Request {
+        Request { id: id.to_owned(), known_as: id.to_owned(), created_ms, digest }
+    }
+
     /// A request for a part of this operation that is a transaction of its own (a cascade's first step, say):
     /// the same part of the same request is carried out once.
     #[must_use]

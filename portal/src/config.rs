@@ -28,7 +28,7 @@ pub struct Config {
     pub bus: Option<Bus>,
     /// Whether requests are taken from that broker, where the portal's operations have topics.
     pub takes_requests: bool,
-    /// A portal of staff may keep the feed of events; `false`: others do.
+    /// A portal of staff may keep the feed of events, and go on with deletions that others left; `false`: others do.
     pub keeps_feed: bool,
     /// How large its cache may grow.
     pub cache: Capacity,

@@ -8,6 +8,7 @@ use std::fmt;
 use store_client::Cause;
 use tonic::Code;
 
+use crate::calendar::UtcOffset;
 use crate::limits::{ORDER_LINES_MAX, REQUEST_BYTES_MAX};
 use crate::money::{Price, Total};
 
@@ -235,10 +236,12 @@ pub enum Error {
         kind: Kind,
     },
     /// Events behind the cursor are kept no more.
-    #[error("events behind this cursor are kept no more; those that are begin behind {oldest}")]
+    #[error("{}", trimmed(oldest, *kept_ms))]
     FeedTrimmed {
         /// The cursor before the oldest event that is kept.
         oldest: String,
+        /// Of a span of time: the earliest moment, milliseconds since 1970, from which on all events are kept; 0: a cursor was asked for.
+        kept_ms: i64,
     },
     /// The client or product is being deleted with its orders.
     #[error("{kind} {id} is being deleted (closing)")]
@@ -421,6 +424,24 @@ fn expired(age_ms: i64) -> String {
 
 fn and_more(more: u64) -> String {
     if more == 0 { String::new() } else { format!(" and {more} more") }
+}
+
+/// What is said of events that are gone.
+fn trimmed(oldest: &str, kept_ms: i64) -> String {
+    match kept_ms {
+        0 => format!("events behind this cursor are kept no more; those that are begin behind {oldest}"),
+        ms => format!(
+            "events of this span are kept no more; all are kept that were done from {} on (UTC)",
+            moment(ms.saturating_add(999))
+        ),
+    }
+}
+
+/// A moment in UTC, without its part of a second.
+fn moment(ms: i64) -> String {
+    let of_day = ms.div_euclid(1_000).rem_euclid(24 * 3_600);
+    let (hour, minute, second) = (of_day / 3_600, of_day / 60 % 60, of_day % 60);
+    format!("{}T{hour:02}:{minute:02}:{second:02}Z", UtcOffset::default().day_of(ms))
 }
 
 impl Error {

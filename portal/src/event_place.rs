@@ -143,6 +143,13 @@ impl Cursor {
         self.0.get(&group).copied()
     }
 
+    /// The group and the place of a cursor of one group; `None`: it is of none, or of several.
+    #[must_use]
+    pub fn only(&self) -> Option<(Group, Place)> {
+        let mut all = self.0.iter();
+        all.next().filter(|_| all.next().is_none()).map(|(group, place)| (*group, *place))
+    }
+
     /// Everything up to this place of a group was seen.
     pub fn saw(&mut self, group: Group, place: Place) {
         let seen = self.0.entry(group).or_default();

@@ -8,7 +8,7 @@
 //!
 //! Promises: a reader that goes on from each answer's cursor is given every event that is kept, once a cursor, in the order of its group's
 //! log, hence those of one client or product in the order in which they happened. If what follows his cursor is kept no more, he is told, and never given
-//! the rest as if it were all. One damaged event keeps nobody from the next: it is told as such. Events exist exactly where their operations were done: they are part of the same transaction.
+//! the rest as if it were all; a group that was empty when he began is no exception, since his cursor has a place in every group from the first answer on. One damaged event keeps nobody from the next: it is told as such. Events exist exactly where their operations were done: they are part of the same transaction.
 //!
 //! Leaves out: what is in an event ([`crate::document::event`]).
 
@@ -16,7 +16,11 @@ pub mod keeper;
 mod publisher;
 pub mod reader;
 mod shown;
+pub mod span;
 
+pub use shown::is_damaged;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -149,10 +153,17 @@ impl Portal {
     ) -> Result<(Vec<Event>, bool), Error> {
         // What a filter passes over costs little: it is looked at in large pages.
         let page = if wanted.is_all() { limit } else { PAGE_MAX };
+        // Looked at before the events: what is dropped later is missed by nobody who begins now.
+        let firsts = self.firsts_unseen(cursor).await?;
         let of_group = |group| self.feed_part(group, cursor.of(group), page);
         let parts = try_join_all(self.store().groups().into_iter().map(of_group)).await?;
         if is_first || parts.iter().any(|part| !part.events.is_empty()) {
             self.still_kept(cursor, &parts).await?;
+        }
+        for (part, first) in parts.iter().filter_map(|part| Some((part, firsts.get(&part.group)?))) {
+            // From now on he has a place in each group, so that he misses nothing of one that was empty.
+            let first = part.events.first().map_or(*first, |(place, ..)| place.offset);
+            cursor.saw(part.group, Place::behind(first.saturating_sub(1)));
         }
         let (mut more, mut end, mut events) = (false, cursor.clone(), Vec::new());
         for Part { group, events: of_group, last, more: has_more } in parts {
@@ -257,6 +268,18 @@ impl Portal {
         Ok(true)
     }
 
+    /// Of each group in which a reader has no place yet, the offset from which on its events are kept.
+    async fn firsts_unseen(&self, cursor: &Cursor) -> Result<BTreeMap<Group, u64>, Error> {
+        let groups = self.store().groups().into_iter().filter(|group| cursor.of(*group).is_none());
+        let groups: Vec<Group> = groups.collect();
+        if groups.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let feed = FeedRecord::read(self.read_through(&KEY.into()).await?.record.as_ref())?;
+        let first = |group| feed.as_ref().map_or(0, |feed| feed.first(group));
+        Ok(groups.into_iter().map(|group| (group, first(group))).collect())
+    }
+
     /// Looked at after the events themselves: what was there then was not dropped before.
     async fn still_kept(&self, cursor: &Cursor, parts: &[Part]) -> Result<(), Error> {
         if parts.iter().all(|part| cursor.of(part.group).is_none()) {
@@ -275,7 +298,7 @@ impl Portal {
         for part in parts {
             oldest.saw(part.group, Place::behind(feed.first(part.group).saturating_sub(1)));
         }
-        Err(Error::FeedTrimmed { oldest: oldest.to_string() })
+        Err(Error::FeedTrimmed { oldest: oldest.to_string(), kept_ms: 0 })
     }
 
     /// Behind everything that was done before this was asked.

@@ -14,7 +14,7 @@
 //!
 //! From the bottom: `limits`, `error` and `status` (the one table of errors); `money`, `id`, `key`, `document` (the stored
 //! records); `index` (the rows by which lists are sorted: pure); `lookup` (the stored id that a request means); `coherence` (trust in a cache: pure) and `cache`; `session` (what a client has seen); `handle`,
-//! `reader`, `attempt`, `change`, `order_refusal`, `import_refusal`, `order_write`, `order_change`, `order_move`, `order_import`, `expectation`, `settle`, `page`, `list`, `products` (the parts of operations); `event_place` and `feed` (what was done, as it is told); `shop`, `listing`, `sweeper` (what a portal tends to by itself); `config`, `bus`,
+//! `reader`, `attempt`, `change`, `order_refusal`, `import_refusal`, `order_write`, `order_change`, `order_move`, `order_import`, `expectation`, `settle`, `page`, `list`, `products` (the parts of operations); `event_place` and `feed` (what was done, as it is told); `shop`, `listing`, `sweeper`, `deletion` (what a portal tends to by itself); `config`, `bus`,
 //! `sampler`, `serve`. The operations
 //! themselves are in `admin-portal` and `client-portal`. `docs/SCHEMA.md` describes keys, records, invariants and errors
 //! for people.
@@ -24,14 +24,17 @@ pub mod attempt;
 mod broker_socket;
 pub mod bus;
 pub mod cache;
+pub mod calendar;
 pub mod change;
 pub mod coherence;
 pub mod config;
+pub mod deletion;
 pub mod document;
 pub mod error;
 pub mod event_place;
 pub mod expectation;
 pub mod feed;
+mod front;
 pub mod handle;
 pub mod id;
 pub mod import_refusal;

@@ -56,6 +56,8 @@ pub const EVENT_MEMBER_BYTES_MAX: usize = 64;
 pub const FEED_BYTES_MAX: u64 = 1 << 30;
 /// Events that one transaction drops.
 pub const FEED_DROPPED_MAX: u32 = 500;
+/// Lines of orders after which a page of sales ends: one order has no more.
+pub const SALES_LINES_MAX: usize = ORDER_LINES_MAX;
 /// Longest time that a request waits for an event, milliseconds.
 pub const FEED_WAIT_MS_MAX: u32 = 30_000;
 /// Readers to whom a portal tells events as they come.

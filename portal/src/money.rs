@@ -114,6 +114,85 @@ impl Total {
     }
 }
 
+/// A sum of many totals, or the difference of two: exact, and may be below nothing.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub struct Sum(i128);
+
+/// Decimals of the smallest part that a sum is counted in.
+const SUM_DECIMALS: u32 = 6;
+/// So many of that part make one.
+const SUM_PARTS: i128 = 10_i128.pow(SUM_DECIMALS);
+
+const _: () = assert!(SUM_DECIMALS as usize == PRICE_DECIMALS_MAX);
+
+impl Sum {
+    /// The exact sum.
+    ///
+    /// # Panics
+    /// Never: it would take more totals than there are entries in a log.
+    #[must_use]
+    pub fn plus(self, total: Total) -> Sum {
+        let Total(value) = total;
+        let value = value.normalize();
+        let scale = value.scale().min(SUM_DECIMALS);
+        Sum(self.0 + value.mantissa() * 10_i128.pow(SUM_DECIMALS - scale))
+    }
+
+    /// Both together; the largest there is, if they are more.
+    #[must_use]
+    pub const fn and(self, other: Sum) -> Sum {
+        Sum(self.0.saturating_add(other.0))
+    }
+
+    /// Without the other.
+    #[must_use]
+    pub const fn less(self, other: Sum) -> Sum {
+        Sum(self.0.saturating_sub(other.0))
+    }
+
+    /// Reads what is shown; `None`: it is no sum.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Sum> {
+        let (sign, digits) = text.strip_prefix('-').map_or((1, text), |digits| (-1, digits));
+        let (whole, part) = digits.split_once('.').unwrap_or((digits, "0"));
+        let number = |part: &str| -> Option<i128> {
+            let is_number = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+            if is_number { part.parse().ok() } else { None }
+        };
+        let scale = PRICE_DECIMALS_MAX.checked_sub(part.len())?;
+        let part = number(part)? * 10_i128.pow(u32::try_from(scale).ok()?);
+        Some(Sum(sign * number(whole)?.checked_mul(SUM_PARTS)?.checked_add(part)?))
+    }
+
+    /// As people are shown it: with exactly so many decimals, half of the last one rounded away from nothing.
+    #[must_use]
+    pub fn rounded_text(self, decimals: u32) -> String {
+        let kept = decimals.min(SUM_DECIMALS);
+        let unit = 10_i128.pow(SUM_DECIMALS - kept);
+        let parts = self.0.unsigned_abs();
+        let rounded = (parts + unit.unsigned_abs() / 2) / unit.unsigned_abs();
+        let one = 10_u128.pow(kept);
+        let sign = if self.0 < 0 && rounded > 0 { "-" } else { "" };
+        let whole = format!("{sign}{}", rounded / one);
+        match (decimals as usize, kept as usize) {
+            (0, _) => whole,
+            (decimals, kept) => {
+                let part = format!("{:0kept$}", rounded % one);
+                format!("{whole}.{part:0<decimals$}")
+            }
+        }
+    }
+}
+
+/// At least two decimals, and no further zeros.
+impl fmt::Display for Sum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = self.rounded_text(SUM_DECIMALS);
+        let (whole, part) = text.split_once('.').unwrap_or((&text, ""));
+        write!(f, "{whole}.{:0<2}", part.trim_end_matches('0'))
+    }
+}
+
 fn show(value: Decimal, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let mut value = value.normalize();
     if value.scale() < 2 {
@@ -223,6 +302,26 @@ mod tests {
     }
 
     #[test]
+    fn a_sum_may_be_below_nothing_and_is_shown_as_totals_are() {
+        for (exact, decimals, shown) in [
+            ("4.50", 0, "5"),
+            ("-4.50", 0, "-5"),
+            ("-0.004", 2, "0.00"),
+            ("-0.005", 2, "-0.01"),
+            ("0.035", 2, "0.04"),
+            ("12.30", 8, "12.30000000"),
+            ("79999999999999999920000.000001", 6, "79999999999999999920000.000001"),
+        ] {
+            let sum = Sum::parse(exact).expect(exact);
+            assert_eq!((sum.to_string().as_str(), sum.rounded_text(decimals).as_str()), (exact, shown));
+        }
+        assert_eq!(Sum::default().to_string(), "0.00");
+        for no_sum in ["", "-", "1.", ".5", "1.0000001", "+1", "1e3", "--1", "1.-5"] {
+            assert_eq!(Sum::parse(no_sum), None, "{no_sum}");
+        }
+    }
+
+    #[test]
     fn the_largest_order_is_exact() {
         let price = Price::parse("999999999999.999999").expect("the largest price");
         let mut total = Total::ZERO;
@@ -245,6 +344,20 @@ mod tests {
             let text = format!("{}.{:06}", expected / 1_000_000, expected % 1_000_000);
             prop_assert_eq!(total, Total::parse(&text).expect("a plain number"));
             prop_assert_eq!(Total::parse(&total.to_string()), Ok(total));
+        }
+
+        #[test]
+        fn a_sum_of_totals_and_of_pages_of_them_is_exact(totals in proptest::collection::vec((0u64..1_000_000_000_000, proptest::bool::ANY), 0..50)) {
+            let (mut sum, mut expected) = (Sum::default(), 0i128);
+            for (millionths, is_back) in totals {
+                let text = format!("{}.{:06}", millionths / 1_000_000, millionths % 1_000_000);
+                let one = Sum::default().plus(Total::parse(&text).expect("a total"));
+                prop_assert_eq!(Sum::parse(&text), Some(one));
+                sum = if is_back { sum.less(one) } else { sum.and(one) };
+                expected += if is_back { -i128::from(millionths) } else { i128::from(millionths) };
+            }
+            prop_assert_eq!(sum, Sum(expected));
+            prop_assert_eq!(Sum::parse(&sum.to_string()), Some(sum));
         }
 
         #[test]

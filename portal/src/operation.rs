@@ -192,6 +192,15 @@ fn told<O: Operation>(response: &O::Response) -> Told {
 
 /// Reads a request.
 fn read<T: DeserializeOwned>(text: &[u8]) -> Result<T, Error> {
+    match serde_json::from_slice(text) {
+        Ok(Object(read)) => Ok(read),
+        // Again, and this time with the place of each member: what is right needs none.
+        Err(_) => read_with_places(text),
+    }
+}
+
+/// The same, with the place of what is wrong.
+fn read_with_places<T: DeserializeOwned>(text: &[u8]) -> Result<T, Error> {
     let mut reader = serde_json::Deserializer::from_slice(text);
     let Object(read) = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let path = error.path().to_string();

@@ -12,18 +12,15 @@ use std::time::Duration;
 
 use admission::Guard;
 use admission::limits::{HEADER_BYTES_MAX, PING_S, REQUESTS_MAX, STREAM_WINDOW_BYTES, WINDOW_BYTES};
-use axum::middleware::Next;
 use proto::portal::portal_server::{Portal as PortalService, PortalServer};
 use proto::portal::{PortalStatusRequest, PortalStatusResponse};
-use store_client::unreadable::{explained, unreadable};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tonic::body::Body;
-use tonic::metadata::MetadataMap;
+use tonic::metadata::{Ascii, MetadataMap, MetadataValue};
 use tonic::service::Routes;
 use tonic::transport::Server;
-use tonic::{Code, Request, Response, Status};
+use tonic::{Request, Response, Status};
 use tonic_health::ServingStatus;
 
 use crate::admitted;
@@ -31,9 +28,9 @@ use crate::bus;
 use crate::config::{Bus, Config, StartError};
 use crate::error::Error;
 use crate::feed;
+use crate::front::Front;
 use crate::handle::{Bounds, Portal};
 use crate::limits::REQUEST_BYTES_MAX;
-use crate::meant::CLUSTER_HEADER;
 use crate::operation::{Answered, Operation, Registered};
 use crate::sampler;
 use crate::session::SESSION_HEADER;
@@ -44,6 +41,9 @@ use crate::transport::{event_stream, http, mqtt};
 pub type Stop = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// A running portal; ready when it has stopped.
 pub type Serving = Pin<Box<dyn Future<Output = Result<(), StartError>> + Send>>;
+
+/// What a portal does by itself until it is dropped.
+pub type Tending = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// The name of the status service.
 const PORTAL_SERVICE: &str = "feira.portal.v1.Portal";
@@ -70,14 +70,16 @@ pub async fn answered<O: Operation>(
 ) -> Result<Response<O::Response>, Status> {
     let token = in_metadata(request.metadata())?.map(str::to_owned);
     let Answered { done, token } = portal.call::<O>(token.as_deref(), request.into_inner()).await;
-    let token = token.and_then(|token| token.to_string().parse().ok());
     let mut answered = done.map(Response::new).map_err(Status::from);
     if let Some(token) = token {
+        let mut value: MetadataValue<Ascii> = token.to_string().parse().expect("digits and signs are ASCII");
+        // As in `SessionToken::header`.
+        value.set_sensitive(true);
         let metadata = match &mut answered {
             Ok(response) => response.metadata_mut(),
             Err(status) => status.metadata_mut(),
         };
-        metadata.insert(SESSION_HEADER, token);
+        metadata.insert(SESSION_HEADER, value);
     }
     answered
 }
@@ -106,6 +108,8 @@ pub struct Service {
     pub operations: &'static [Registered],
     /// It tells of what is done in the shop, and keeps the feed of that.
     pub tells_events: bool,
+    /// What else it does by itself while it runs, where [`Config::keeps_feed`] lets it.
+    pub tends: Option<fn(Arc<Portal>) -> Tending>,
     /// Its word in the topics of requests; `None`: it takes none from the broker.
     pub topics: Option<&'static str>,
 }
@@ -142,6 +146,7 @@ pub async fn run(mut config: Config, stop: Stop, service: Service) -> Result<(),
     let server = Server::builder()
         .accept_http1(true)
         .layer(admitted::layer())
+        .layer(Front::new(portal.clone(), name))
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES)
         .http2_max_header_list_size(HEADER_BYTES_MAX)
@@ -179,6 +184,9 @@ fn tasks(
     if service.tells_events && config.keeps_feed {
         tasks.spawn(feed::keeper::run(portal.clone(), config.bus.clone()));
     }
+    if let Some(tends) = service.tends.filter(|_| config.keeps_feed) {
+        tasks.spawn(tends(portal.clone()));
+    }
     if let Some(bus) = config.bus.take() {
         if let Some(word) = service.topics.filter(|_| config.takes_requests) {
             let (portal, stopped) = (portal.clone(), stopped.clone());
@@ -209,12 +217,12 @@ async fn coherent(portal: Arc<Portal>, bus: Bus, lease: Duration) {
 /// The portal's own gRPC services and those beside them, and its operations over HTTP.
 fn all_routes(own: Routes, service: &Service, portal: &Arc<Portal>) -> Routes {
     let own = own.add_service(PortalServer::new(StatusService(Arc::clone(portal))));
-    let grpc = in_our_words(reflected(own, service.name)).into_axum_router();
+    let grpc = reflected(own, service.name).into_axum_router();
     let mut http = http::router(portal, service.name, service.operations);
     if service.tells_events {
         http = http.merge(event_stream::router(portal));
     }
-    for_this_cluster(grpc.fallback(http::nothing_here).merge(http), service.name, Arc::clone(portal))
+    grpc.fallback(http::nothing_here).merge(http).into()
 }
 
 async fn grace_over(stopped: &mut watch::Receiver<bool>, grace: Duration) {
@@ -223,41 +231,6 @@ async fn grace_over(stopped: &mut watch::Receiver<bool>, grace: Duration) {
         std::future::pending::<()>().await;
     }
     tokio::time::sleep(grace).await;
-}
-
-/// The routes, where requests of the portal's service that name another cluster are refused. A request that names none is served.
-fn for_this_cluster(routes: axum::Router, name: &str, portal: Arc<Portal>) -> Routes {
-    let service = format!("/{name}/");
-    let check = move |request: axum::extract::Request, next: Next| {
-        let named = request.headers().get(CLUSTER_HEADER);
-        let path = request.uri().path();
-        let (is_grpc, is_http) = (path.starts_with(&service), path.starts_with("/v1/"));
-        let checked = if is_grpc || is_http { portal.check_named(named) } else { Ok(()) };
-        async move {
-            match checked {
-                Ok(()) => next.run(request).await,
-                Err(error) if is_http => http::refused(error),
-                Err(error) => Status::from(error).into_http(),
-            }
-        }
-    };
-    routes.layer(axum::middleware::from_fn(check)).into()
-}
-
-/// The routes, with what the gRPC library says of a request that is too large ([`DECODE_BYTES_MAX`]; the only thing for
-/// which it says OUT_OF_RANGE, and we never do) or no message put into the words of our own table of errors.
-fn in_our_words(routes: Routes) -> Routes {
-    let explain = |status: &Status| {
-        let error = match status.code() {
-            Code::OutOfRange if status.details().is_empty() => Some(Error::too_large()),
-            _ => unreadable(status).map(|what| Error::invalid("request", what)),
-        };
-        error.map(Status::from)
-    };
-    let layer = axum::middleware::map_response(move |response: axum::response::Response| async move {
-        explained(response.map(Body::new), explain)
-    });
-    routes.into_axum_router().layer(layer).into()
 }
 
 /// Reflection of what a portal serves, and not of the store's schemas that are in the same set. Tools that are older than

@@ -25,6 +25,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use axum::http::HeaderValue;
+use bytes::Bytes;
 use parking_lot::Mutex;
 use store_client::Group;
 use store_keys::ClusterId;
@@ -53,6 +55,16 @@ impl SessionToken {
             Ok(at) => self.seen[at].1 = self.seen[at].1.max(offset),
             Err(at) => self.seen.insert(at, (group, offset)),
         }
+    }
+
+    /// As the value of a header. It is marked as one that no compression remembers: nearly each answer has another, and HTTP/2 would
+    /// go through all that it remembers to find that.
+    #[must_use]
+    pub fn header(&self) -> HeaderValue {
+        let text = Bytes::from(self.to_string());
+        let mut value = HeaderValue::from_maybe_shared(text).expect("digits and signs are ASCII");
+        value.set_sensitive(true);
+        value
     }
 
     pub(crate) fn offset(&self, group: Group) -> u64 {
@@ -261,6 +273,8 @@ mod tests {
         }
         let token = session.token().to_string();
         assert_eq!(token, "0000000000000abc;1=5120;3=977;64=18446744073709551615");
+        let header = session.token().header();
+        assert!(header == token && header.is_sensitive(), "no compression remembers it");
         let again = Session::of(&token, cluster(0xABC), &[1, 2, 3, 64]).unwrap();
         assert_eq!((again.needs(1), again.needs(2), again.needs(3)), (5120, 0, 977));
         assert_eq!(again.token().to_string(), token);

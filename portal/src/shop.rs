@@ -93,6 +93,14 @@ impl Portal {
         Ok(())
     }
 
+    /// Lets work pass that this portal does by itself, as [`Portal::may_serve`] lets a request pass that writes.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn may_change(&self) -> Result<(), Error> {
+        self.may_serve(true).await
+    }
+
     /// The shop's record, raised to this program's version.
     async fn raised_shop(&self) -> Result<KnownShop, Error> {
         let known = self.look_at_shop().await?;

@@ -158,7 +158,10 @@ pub(crate) fn metadata(error: &Error) -> HashMap<String, String> {
             vec![("oid", oid.clone()), ("state", state.clone()), ("needs", needs.clone())]
         }
         Error::NotIndexed { kind } => vec![("kind", kind.to_string())],
-        Error::FeedTrimmed { oldest } => vec![("oldest", oldest.clone())],
+        Error::FeedTrimmed { oldest, kept_ms } => {
+            let kept = (*kept_ms != 0).then(|| ("kept_ms", kept_ms.to_string()));
+            std::iter::once(("oldest", oldest.clone())).chain(kept).collect()
+        }
         Error::Gone { id } => vec![("kind", Kind::Client.to_string()), ("id", id.clone())],
         Error::IdKept { id, free } => {
             let kept = [("kind", Kind::Client.to_string()), ("id", id.clone())];
@@ -291,7 +294,10 @@ impl Fields {
                 needs: self.text("needs")?,
             },
             "INDEX_INCOMPLETE" => Error::NotIndexed { kind: self.kind()? },
-            "FEED_TRIMMED" => Error::FeedTrimmed { oldest: self.text("oldest")? },
+            "FEED_TRIMMED" => {
+                let kept_ms = self.number("kept_ms").unwrap_or_default();
+                Error::FeedTrimmed { oldest: self.text("oldest")?, kept_ms }
+            }
             "CLOSING" => Error::Closing { kind: self.kind()?, id: self.text("id")? },
             "CLIENT_GONE" => Error::Gone { id: self.text("id")? },
             "ID_KEPT" => Error::IdKept { id: self.text("id")?, free: self.text("free") },
@@ -397,7 +403,8 @@ pub(crate) mod tests {
             Error::NotOpen { oid: oid.clone(), state: "confirmed".into() },
             Error::WrongState { oid: oid.clone(), state: "open".into(), needs: "paid or packed".into() },
             Error::NotIndexed { kind },
-            Error::FeedTrimmed { oldest: "1:17.65535".to_owned() },
+            Error::FeedTrimmed { oldest: "1:17.65535".to_owned(), kept_ms: 0 },
+            Error::FeedTrimmed { oldest: "1:17.65535".to_owned(), kept_ms: 1_795_962_000_000 },
             Error::Closing { kind, id: id.clone() },
             Error::OrderFull { oid: oid.clone(), full: Full::Lines(2_001) },
             Error::OrderFull { oid: oid.clone(), full: Full::Bytes { bytes: 1_100_000, most: 1_040_384 } },

@@ -881,6 +881,102 @@ pub struct WatchEventsRequest {
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(default)]
+#[serde(deny_unknown_fields)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetSalesRequest {
+    /// From this log time on, milliseconds since 1970; 0: from the beginning.
+    #[prost(int64, tag = "1")]
+    pub from_ms: i64,
+    /// And before this one; 0: to now.
+    #[prost(int64, tag = "2")]
+    pub to_ms: i64,
+    /// How far the shop's clocks are ahead of UTC, for the days: `-03:00`, `+05:30`; empty: not at all.
+    #[prost(string, tag = "3")]
+    pub utc_offset: ::prost::alloc::string::String,
+    /// How many events this call looks at, at most: 1 to 1,000; 0 means 1,000.
+    #[prost(uint32, tag = "4")]
+    pub limit: u32,
+    /// The `next` of the answer before; empty: from the beginning of the span.
+    #[prost(string, tag = "5")]
+    pub after: ::prost::alloc::string::String,
+}
+/// What one page of the feed adds to the sales of a span: whoever asks adds up the numbers of all pages.
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Sales {
+    /// Days with sales or returns, the first one first, by the offset that was asked for.
+    #[prost(message, repeated, tag = "1")]
+    pub days: ::prost::alloc::vec::Vec<SalesOfDay>,
+    /// Products with sales or returns, by id.
+    #[prost(message, repeated, tag = "2")]
+    pub products: ::prost::alloc::vec::Vec<SalesOfProduct>,
+    /// Non-empty: there is more to be looked at.
+    #[prost(string, tag = "3")]
+    pub next: ::prost::alloc::string::String,
+    /// Of the first page: orders that were confirmed from `from_ms` to this time may have left no event, because portals of an earlier program may still have been
+    /// there; 0: there are none such.
+    #[prost(int64, tag = "4")]
+    pub since_ms: i64,
+    /// The span is not over by the log's time.
+    #[prost(bool, tag = "5")]
+    pub so_far: bool,
+    /// Events and orders that could not be read, and are not in the sums.
+    #[prost(message, optional, tag = "6")]
+    pub damage: ::core::option::Option<Damage>,
+    /// As in ShopRules.
+    #[prost(string, tag = "7")]
+    pub currency: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "8")]
+    pub decimals: u32,
+}
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SalesOfDay {
+    /// As `2026-11-30`.
+    #[prost(string, tag = "1")]
+    pub day: ::prost::alloc::string::String,
+    /// Orders that were confirmed, their units, and their total.
+    #[prost(uint64, tag = "2")]
+    pub orders: u64,
+    #[prost(uint64, tag = "3")]
+    pub units: u64,
+    #[prost(string, tag = "4")]
+    pub amount: ::prost::alloc::string::String,
+    /// The same of orders that were taken back.
+    #[prost(uint64, tag = "5")]
+    pub orders_back: u64,
+    #[prost(uint64, tag = "6")]
+    pub units_back: u64,
+    #[prost(string, tag = "7")]
+    pub amount_back: ::prost::alloc::string::String,
+}
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SalesOfProduct {
+    #[prost(string, tag = "1")]
+    pub pid: ::prost::alloc::string::String,
+    /// As the last of its lines has it.
+    #[prost(string, tag = "2")]
+    pub description: ::prost::alloc::string::String,
+    /// As in SalesOfDay; orders with a line of it.
+    #[prost(uint64, tag = "3")]
+    pub orders: u64,
+    #[prost(uint64, tag = "4")]
+    pub units: u64,
+    #[prost(string, tag = "5")]
+    pub amount: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "6")]
+    pub orders_back: u64,
+    #[prost(uint64, tag = "7")]
+    pub units_back: u64,
+    #[prost(string, tag = "8")]
+    pub amount_back: ::prost::alloc::string::String,
+}
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListEventsResponse {
     #[prost(message, repeated, tag = "1")]
@@ -1085,8 +1181,8 @@ pub struct DeleteResponse {
     /// How many further ones it changed.
     #[prost(uint64, tag = "3")]
     pub orders_more: u64,
-    /// The cascade was begun before this call (by another request, or by this one at an earlier try): it may have changed
-    /// orders then that are not named here.
+    /// The cascade was begun before this call (by another request, or by this one at an earlier try), or another portal has taken it up since:
+    /// it may have changed orders then that are not named here.
     #[prost(bool, tag = "4")]
     pub continued: bool,
 }
@@ -2176,6 +2272,30 @@ pub mod admin_client {
                 .insert(GrpcMethod::new("feira.portal.v1.Admin", "WatchEvents"));
             self.inner.server_streaming(req, path, codec).await
         }
+        /// What was sold in a span of time, a page of the feed at a time: the sums of all pages together are those of the span. An order is sold when
+        /// it is confirmed, and taken back when its goods come back or, if they never left, its money goes back (docs/SCHEMA.md, Sales). FAILED_PRECONDITION
+        /// (FEED_TRIMMED) if events of the span are not kept any more; UNAVAILABLE (LIST_NOT_READY) as ListEvents.
+        pub async fn get_sales(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetSalesRequest>,
+        ) -> std::result::Result<tonic::Response<super::Sales>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/feira.portal.v1.Admin/GetSales",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("feira.portal.v1.Admin", "GetSales"));
+            self.inner.unary(req, path, codec).await
+        }
         /// The rules that all portals of the shop go by.
         pub async fn get_shop(
             &mut self,
@@ -2247,8 +2367,8 @@ pub mod admin_client {
             self.inner.unary(req, path, codec).await
         }
         /// What became of an earlier request, whose id is this request's own id. Closes the id unless it was done. Of a deletion with cascade:
-        /// whether it came to its end. One that was begun and did not is `begun`: what it deletes takes nothing new, and a deletion with
-        /// another id goes on with it. One that was not begun never will be.
+        /// whether it came to its end. One that was begun and did not is `begun`: what it deletes takes nothing new, and an admin
+        /// portal goes on with it by itself, as does a deletion with another id. One that was not begun never will be.
         pub async fn settle(
             &mut self,
             request: impl tonic::IntoRequest<super::StaffSettleRequest>,
@@ -2433,6 +2553,13 @@ pub mod admin_server {
             tonic::Response<Self::WatchEventsStream>,
             tonic::Status,
         >;
+        /// What was sold in a span of time, a page of the feed at a time: the sums of all pages together are those of the span. An order is sold when
+        /// it is confirmed, and taken back when its goods come back or, if they never left, its money goes back (docs/SCHEMA.md, Sales). FAILED_PRECONDITION
+        /// (FEED_TRIMMED) if events of the span are not kept any more; UNAVAILABLE (LIST_NOT_READY) as ListEvents.
+        async fn get_sales(
+            &self,
+            request: tonic::Request<super::GetSalesRequest>,
+        ) -> std::result::Result<tonic::Response<super::Sales>, tonic::Status>;
         /// The rules that all portals of the shop go by.
         async fn get_shop(
             &self,
@@ -2450,8 +2577,8 @@ pub mod admin_server {
             request: tonic::Request<super::ReindexRequest>,
         ) -> std::result::Result<tonic::Response<super::ReindexResponse>, tonic::Status>;
         /// What became of an earlier request, whose id is this request's own id. Closes the id unless it was done. Of a deletion with cascade:
-        /// whether it came to its end. One that was begun and did not is `begun`: what it deletes takes nothing new, and a deletion with
-        /// another id goes on with it. One that was not begun never will be.
+        /// whether it came to its end. One that was begun and did not is `begun`: what it deletes takes nothing new, and an admin
+        /// portal goes on with it by itself, as does a deletion with another id. One that was not begun never will be.
         async fn settle(
             &self,
             request: tonic::Request<super::StaffSettleRequest>,
@@ -3582,6 +3709,49 @@ pub mod admin_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/feira.portal.v1.Admin/GetSales" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetSalesSvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::GetSalesRequest>
+                    for GetSalesSvc<T> {
+                        type Response = super::Sales;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetSalesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::get_sales(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetSalesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

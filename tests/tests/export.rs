@@ -2,6 +2,7 @@
 //! and what scripts get of it. What files may hold is tested where they are read (`cli/src/exchange/tests`).
 #![allow(clippy::unwrap_used)]
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Output;
 
@@ -77,6 +78,73 @@ async fn a_shop_moves_to_another_cluster_and_comes_out_the_same() {
         }
     }
     one.assert_audited().await;
+}
+
+/// Millionths of what an amount says.
+fn millionths(amount: &Value) -> i128 {
+    let text = amount.as_str().unwrap();
+    let (whole, part) = text.split_once('.').unwrap_or((text, ""));
+    format!("{whole}{part:0<6}").parse().unwrap()
+}
+
+#[tokio::test]
+async fn the_sales_that_the_tool_adds_up_are_those_of_the_exported_orders_over_all_shards() {
+    let cluster = cluster(2).await;
+    open_shop(&cluster);
+    for (cid, order) in
+        [("severino-lima", "caju=7"), ("joaquim-sousa", "abacate=1"), ("benedita-rocha", "jilo=2")]
+    {
+        let made = told(&cluster, &["shop", "--cid", cid, "create-order", order], 0);
+        let oid = made["oid"].as_str().unwrap();
+        told(&cluster, &["admin", "confirm-order", cid, oid, "--reason", "agreed"], 0);
+        if cid == "joaquim-sousa" {
+            told(&cluster, &["admin", "pay-order", cid, oid], 0);
+            told(&cluster, &["admin", "refund-order", cid, oid, "--reason", "paid twice"], 0);
+        }
+    }
+    let exported = String::from_utf8(ends(&cluster, &["export", "orders", "--format", "jsonl"], 0)).unwrap();
+    let orders: Vec<Value> = exported.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let (mut sold, mut back) =
+        (BTreeMap::<String, (i64, i128)>::new(), BTreeMap::<String, (i64, i128)>::new());
+    for order in orders.iter().filter(|order| !matches!(order["state"].as_str(), Some("open" | "cancelled")))
+    {
+        for line in order["lines"].as_array().unwrap() {
+            let quantity = line["quantity"].as_i64().unwrap();
+            let amount = millionths(&line["price"]) * i128::from(quantity);
+            let sums =
+                if order["state"] == "refunded" { vec![&mut sold, &mut back] } else { vec![&mut sold] };
+            for sum in sums {
+                let of_product = sum.entry(line["pid"].as_str().unwrap().to_owned()).or_default();
+                *of_product = (of_product.0 + quantity, of_product.1 + amount);
+            }
+        }
+    }
+    assert!(sold.len() >= 3 && back.len() == 1, "{sold:?} {back:?}");
+    let told_by_product = told(&cluster, &["admin", "list-sales", "--from", "1d", "--by", "product"], 0);
+    let (mut sold_there, mut back_there) = (BTreeMap::new(), BTreeMap::new());
+    for one in told_by_product["products"].as_array().unwrap() {
+        let pid = one["pid"].as_str().unwrap().to_owned();
+        let of = |units: &str, amount: &str| (one[units].as_i64().unwrap(), millionths(&one[amount]));
+        sold_there.insert(pid.clone(), of("units", "amount"));
+        if one["orders_back"] != 0 {
+            back_there.insert(pid, of("units_back", "amount_back"));
+        }
+    }
+    assert_eq!((sold_there, back_there), (sold.clone(), back), "{told_by_product}");
+    let today = told(&cluster, &["admin", "sales", "--from", "1d"], 0);
+    assert_eq!(
+        today["total"]["units"].as_i64(),
+        Some(sold.values().map(|(units, _)| units).sum()),
+        "{today}"
+    );
+    assert_eq!(
+        (&today["total"]["orders"], &today["total"]["orders_back"]),
+        (&5.into(), &1.into()),
+        "{today}"
+    );
+    ends(&cluster, &["admin", "sales", "--day", "2026-02-30"], 2);
+    let ended = told(&cluster, &["admin", "sales", "--month", "2020-01", "--utc-offset", "-03:00"], 0);
+    assert_eq!((&ended["total"]["orders"], &ended["so_far"]), (&0.into(), &false.into()), "{ended}");
 }
 
 #[tokio::test]

@@ -211,4 +211,11 @@ async fn an_order_is_explained_and_events_are_sent_to_browsers() {
     let ids: Vec<&str> = sent.lines().filter_map(|line| line.strip_prefix("id: ")).collect();
     assert_eq!(ids, [events[2].cursor.as_str(), events[3].cursor.as_str()], "{sent}");
     assert!(sent.contains("content-type: text/event-stream"), "{sent}");
+
+    // Whoever has all of them has an answer all the same, and not only when something happens.
+    let last = events.last().unwrap().cursor.as_str();
+    let sent = http1::read_some(cluster.address("admin-1"), line, &[("Last-Event-ID", last)], |text| {
+        text.contains("text/event-stream") && text.contains("\r\n\r\n")
+    });
+    assert!(!sent.contains("id: "), "nothing is told, but that it goes on: {sent}");
 }

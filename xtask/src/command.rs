@@ -48,6 +48,18 @@ pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Runs a command, and shows its output when it has ended; fails if it does.
+pub(crate) fn run_quietly(command: &mut Command) -> anyhow::Result<()> {
+    let spoken = spoken(command);
+    let output = command.output().with_context(|| format!("cannot run {spoken}"))?;
+    eprint!("$ {spoken}\n{}", String::from_utf8_lossy(&output.stderr));
+    print!("{}", String::from_utf8_lossy(&output.stdout));
+    if !output.status.success() {
+        bail!("{spoken}: {}", output.status);
+    }
+    Ok(())
+}
+
 /// Runs a command and returns what it wrote to standard output; fails if it does.
 pub(crate) fn output(command: &mut Command) -> anyhow::Result<String> {
     let spoken = spoken(command);
@@ -83,5 +95,7 @@ mod tests {
         let absent = run(&mut Command::new("no-such-program-here")).expect_err("it is not there").to_string();
         assert!(absent.contains("no-such-program-here"), "{absent}");
         assert!(!succeeds(&mut Command::new("no-such-program-here")));
+        let failed = run_quietly(&mut Command::new("false")).expect_err("it fails").to_string();
+        assert!(failed.contains("false: exit status: 1"), "{failed}");
     }
 }

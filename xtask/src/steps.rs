@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use clap::ValueEnum;
 
-use crate::command::{cargo, output, run};
+use crate::command::{cargo, output, run, run_quietly};
 use crate::mosquitto;
 use crate::mutations::{Mutations, hunt_all};
 use crate::strangers::{self, What};
@@ -93,12 +93,7 @@ fn run_step(step: Step) -> anyhow::Result<()> {
         }
         Step::Build => run(cargo().args(["build", "--workspace", "--all-targets", "--locked"])),
         Step::Features => nothing_planted(),
-        Step::Test => {
-            let mut command = cargo();
-            mosquitto::put_in_path(&mut command);
-            // Without --no-fail-fast one failed crate would hide what the others say.
-            run(command.args(["test", "--workspace", "--locked", "--no-fail-fast"]))
-        }
+        Step::Test => all_tests(),
         Step::Mutations => hunt_all(&Mutations::quick()),
         Step::Doc => {
             let mut command = cargo();
@@ -107,6 +102,35 @@ fn run_step(step: Step) -> anyhow::Result<()> {
         }
         Step::Strangers => strangers::serve(What::Quick, Some(strangers::built()?)),
     }
+}
+
+/// Tests that try what comes at random for a set time, however fast the machine is: their files, and what no other test's name
+/// begins with.
+const AT_RANDOM: [(&str, &str); 2] =
+    [("inputs", "generated_"), ("exchange", "no_request_is_answered_by_another_cluster")];
+
+/// All tests. Those at random run beside the others, which wait for most of their time; what they say is shown in the end.
+fn all_tests() -> anyhow::Result<()> {
+    let tests = || {
+        let mut command = cargo();
+        mosquitto::put_in_path(&mut command);
+        // Without --no-fail-fast one failed crate would hide what the others say.
+        command.args(["test", "--workspace", "--locked", "--no-fail-fast"]);
+        command
+    };
+    let (mut at_random, mut others) = (tests(), tests());
+    others.arg("--");
+    for (file, name) in AT_RANDOM {
+        at_random.args(["--test", file]);
+        others.args(["--skip", name]);
+    }
+    at_random.arg("--").args(AT_RANDOM.map(|(_, name)| name));
+    let (others, at_random) = std::thread::scope(|scope| {
+        let at_random = scope.spawn(|| run_quietly(&mut at_random));
+        let others = run(&mut others);
+        (others, at_random.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    });
+    others.and(at_random)
 }
 
 /// Features that only tests may turn on: places to crash at, and deliberate bugs.

@@ -1,11 +1,11 @@
-//! The operation that reads the feed.
+//! The operations that read the feed.
 
 use portal::operation::{Effect, Operation};
-use portal::transport::resource::{EVENTS_PAGE, Method, Resource};
+use portal::transport::resource::{EVENTS_PAGE, Method, Resource, SALES_PAGE};
 use portal::{Error, Portal};
-use proto::portal::{ListEventsRequest, ListEventsResponse};
+use proto::portal::{GetSalesRequest, ListEventsRequest, ListEventsResponse, Sales};
 
-use crate::events;
+use crate::{events, sales};
 
 /// ListEvents.
 #[derive(Debug)]
@@ -20,5 +20,21 @@ impl Operation for ListEvents {
 
     async fn run(portal: &Portal, request: ListEventsRequest) -> Result<ListEventsResponse, Error> {
         events::list_events(portal, request).await
+    }
+}
+
+/// GetSales.
+#[derive(Debug)]
+pub struct GetSales;
+
+impl Operation for GetSales {
+    const NAME: &'static str = "GetSales";
+    const EFFECT: Effect = Effect::Reads;
+    const RESOURCE: Resource = Resource::new(Method::Get, "/v1/sales").with(SALES_PAGE);
+    type Request = GetSalesRequest;
+    type Response = Sales;
+
+    async fn run(portal: &Portal, request: GetSalesRequest) -> Result<Sales, Error> {
+        sales::get_sales(portal, &request).await
     }
 }

@@ -301,7 +301,7 @@ async fn old_events_are_dropped_and_a_reader_who_has_missed_some_is_told() {
     assert_eq!(words(&events), ["client old inserted", "client ana inserted"]);
     let missed = ListEventsRequest { after: "1:4.0".into(), ..Default::default() };
     let oldest = match page(&fixture, missed).await {
-        Err(Error::FeedTrimmed { oldest }) => oldest,
+        Err(Error::FeedTrimmed { oldest, kept_ms: 0 }) => oldest,
         other => panic!("{other:?}"),
     };
     let rest = ListEventsRequest { after: oldest, ..Default::default() };
@@ -324,6 +324,38 @@ async fn old_events_are_dropped_and_a_reader_who_has_missed_some_is_told() {
             ((first, events, bytes) == (7, 2, sum as u64)).then_some(())
         })
         .await;
+}
+
+#[tokio::test]
+async fn a_reader_who_began_when_nothing_was_there_is_told_what_he_missed() {
+    let fixture = Fixture::with_times().await;
+    let begun = page(&fixture, ListEventsRequest::default()).await.unwrap();
+    assert!(begun.events.is_empty() && !begun.next.is_empty(), "he has a place: {begun:?}");
+    let mut watched = fixture.admin().watch_events(WatchEventsRequest::default()).await.unwrap().into_inner();
+    assert_eq!(watched.next().await.unwrap().unwrap().next, begun.next);
+    for cid in ["ana", "bia"] {
+        fixture.insert_client(cid).await;
+    }
+    let after_it = ListEventsRequest { after: begun.next, ..Default::default() };
+    let events = page(&fixture, after_it.clone()).await.unwrap().events;
+    assert_eq!(words(&events), ["client ana inserted", "client bia inserted"]);
+    // The first goes, as the keeper drops it, before he comes back.
+    let first = events[1].offset;
+    let feed = GroupFeed { first, dropped_ms: Some(events[0].at_ms), ..GroupFeed::default() };
+    let feed = FeedRecord { groups: [(1, feed)].into(), ..FeedRecord::default() };
+    let kept =
+        fixture.store.scan(Range::Prefix("f/".into()), 1, None, Freshness::linearizable()).await.unwrap();
+    let txn = Txn::new().delete(kept.records[0].key.clone()).put(KEY, 1, feed.to_bytes());
+    assert!(fixture.store.txn(txn, None).await.unwrap().success);
+    let oldest = match page(&fixture, after_it).await {
+        Err(Error::FeedTrimmed { oldest, kept_ms: 0 }) => oldest,
+        other => panic!("{other:?}"),
+    };
+    let rest = page(&fixture, ListEventsRequest { after: oldest, ..Default::default() }).await.unwrap();
+    assert_eq!(words(&rest.events), ["client bia inserted"]);
+    // Who begins now misses nothing, and has his place behind what went.
+    let anew = page(&fixture, ListEventsRequest { limit: 1, ..Default::default() }).await.unwrap();
+    assert_eq!(words(&anew.events), ["client bia inserted"]);
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use proto::portal::{Client, ListRequest, Product, StaffListOrdersRequest};
 use super::order_session::Orders;
 use super::paging::{Part, prefixed};
 use super::stock_rules::RuleFlags;
-use super::{cache, clients, events, form, orders, products, reindex, settle, shop, view};
+use super::{cache, clients, events, form, orders, products, reindex, sales, settle, shop, view};
 use crate::document::{Document, Members, members_of, of_words, text_member, text_of};
 use crate::failure::{Failure, Reader};
 use crate::names::{Names, OF_CLIENT, OF_PRODUCT};
@@ -335,6 +335,7 @@ impl AdminSession {
                 shop::set(&self.portals, call).await?
             }
             Admin::ListEvents => events::list(&self.portals, call).await?,
+            Admin::ListSales => sales::list(&self.portals, call).await?,
             Admin::Reindex => reindex::run(&self.portals).await?,
             Admin::Settle => settle::run(&self.portals, &self.open, call).await?,
             Admin::Portal => cache::ask(&self.portals).await?,

@@ -9,11 +9,14 @@
 //! - *rows*: `i/o/` has exactly the rows of the orders, where the shop says that all have theirs; no other row in any case;
 //! - *gone*: a removed client has orders left, and none of them is open;
 //! - *index-holds-its-records*: the rows by which lists are sorted are those of the records ([`super::rows`]);
-//! - *change-has-event*: the last change of each order has its event in the feed ([`super::events`]).
+//! - *change-has-event*: the last change of each order has its event in the feed ([`super::events`]);
+//! - *note-is-of-what-goes*: a note of a deletion is of what is being deleted ([`super::deletions`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
+use bytes::Bytes;
+use portal::deletion;
 use portal::document::State;
 use portal::document::client::ClientRecord;
 use portal::document::order::{OrderRecord, Phase};
@@ -26,12 +29,25 @@ use portal::order_row::{OrderRow, Place, ROWS};
 use proto::store::{KeyRecord, Record};
 use store_client::Group;
 
+use super::deletions::Deletions;
 use super::events::Events;
 use super::rows::Rows;
 
 /// What an audit asks for.
-pub const PREFIXES: [&[u8]; 11] =
-    [b"p/", b"s/", b"o/", b"h/", b"c/", ROWS.as_bytes(), shop::KEY, b"i/p", b"i/c", feed::KEY, event::KEYS];
+pub const PREFIXES: [&[u8]; 12] = [
+    b"p/",
+    b"s/",
+    b"o/",
+    b"h/",
+    b"c/",
+    ROWS.as_bytes(),
+    shop::KEY,
+    b"i/p",
+    b"i/c",
+    feed::KEY,
+    event::KEYS,
+    deletion::NOTES,
+];
 
 /// The records of one consistent view, summed up.
 #[derive(Debug, Default)]
@@ -62,6 +78,8 @@ pub struct Books {
     rows: Rows,
     /// The events of the feed.
     events: Events,
+    /// The notes of deletions.
+    deletions: Deletions,
     /// Records by their first letter.
     counts: BTreeMap<char, u64>,
     /// What could not be understood.
@@ -124,6 +142,10 @@ impl Books {
                 if is_feed { self.events.keep(record) } else { self.events.enter(group, &entry.key, record) };
             return self.problems.extend(entered.err().map(|error| error.to_string()));
         }
+        if entry.key.starts_with(deletion::NOTES) {
+            let entered = self.deletions.enter(&entry.key, record);
+            return self.problems.extend(entered.err().map(|error| error.to_string()));
+        }
         let letter = key.chars().next().unwrap_or('?');
         *self.counts.entry(letter).or_insert(0) += 1;
         if letter == 'i' {
@@ -137,15 +159,13 @@ impl Books {
         }
         let read = match letter {
             'p' => ProductRecord::read(&entry.key, record).map(|product| {
+                self.goes(&entry.key, product.state);
                 self.products.insert(id, product.rules.least());
             }),
             's' => StockRecord::read(&entry.key, record).map(|stock| {
                 self.stocks.insert(id, stock);
             }),
-            'c' => ClientRecord::read(&entry.key, record).map(|client| match client.state {
-                State::Gone => drop(self.gone.insert(id)),
-                State::Active | State::Closing => drop(self.clients.insert(id, client.open_orders)),
-            }),
+            'c' => ClientRecord::read(&entry.key, record).map(|client| self.client(&entry.key, id, &client)),
             'o' => OrderRecord::read(&entry.key, record).map(|order| {
                 self.order(&entry.key, &id, &order);
                 self.wants_row(&entry.key, &order, record);
@@ -163,6 +183,20 @@ impl Books {
         };
         if let Err(error) = read {
             self.problems.push(error.to_string());
+        }
+    }
+
+    fn client(&mut self, key: &Bytes, id: String, client: &ClientRecord) {
+        self.goes(key, client.state);
+        match client.state {
+            State::Gone => drop(self.gone.insert(id)),
+            State::Active | State::Closing => drop(self.clients.insert(id, client.open_orders)),
+        }
+    }
+
+    fn goes(&mut self, key: &Bytes, state: State) {
+        if state == State::Closing {
+            self.deletions.goes(key);
         }
     }
 
@@ -242,7 +276,10 @@ impl Books {
     pub fn first_difference(&self) -> Option<String> {
         let problem = self.problems.first().cloned();
         let of_records = || self.stock_difference().or_else(|| self.order_difference());
-        let of_lists = || self.rows.first_difference().or_else(|| self.events.first_difference());
+        let of_lists = || {
+            let of_feed = || self.events.first_difference();
+            self.rows.first_difference().or_else(of_feed).or_else(|| self.deletions.first_difference())
+        };
         problem.or_else(of_records).or_else(of_lists)
     }
 

@@ -2,7 +2,7 @@
 
 use clap::{Args, ValueEnum, value_parser};
 
-use crate::shop::via::Way;
+use super::lane::Way;
 
 /// What stands below the help.
 pub const AFTER: &str = "Such as: feira bench put --clients 1,64, feira bench order --hot --rate 2000. Its records stay: keys under \
@@ -21,6 +21,8 @@ pub enum Work {
     Order,
     /// CreateOrder at the client portals, over connections as in unary-put
     PortalOrder,
+    /// GetProduct at the client portals, of products that they have cached, over connections as in portal-order
+    GetProduct,
 }
 
 impl Work {
@@ -33,6 +35,7 @@ impl Work {
             Work::UnaryPut => "unary-put",
             Work::Order => "order",
             Work::PortalOrder => "portal-order",
+            Work::GetProduct => "get-product",
         }
     }
 }
@@ -68,7 +71,10 @@ pub struct Bench {
     /// Orders of one product only, which all clients want
     #[arg(long)]
     pub hot: bool,
-    /// The way in which portal-order asks: grpc, http or mqtt (at the broker of the configuration)
-    #[arg(long, value_enum, default_value_t)]
-    pub via: Way,
+    /// The ways in which portal-order and get-product ask; several take turns, round by round
+    #[arg(long, value_enum, value_name = "WAY,…", value_delimiter = ',', default_value = "grpc")]
+    pub via: Vec<Way>,
+    /// Of get-product: ask also what answers the same call at this address, by gRPC, in turns (an echo to compare with)
+    #[arg(long, value_name = "HOST:PORT")]
+    pub beside: Option<String>,
 }

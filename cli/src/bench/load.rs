@@ -1,8 +1,10 @@
 //! The load: one operation of each kind of work, and what it needs beforehand.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::args::Work;
+use super::lane::Lane;
 use super::orders::Orders;
 use super::plan::Plan;
 use super::records::Records;
@@ -27,14 +29,25 @@ pub enum Load {
     Order(Orders),
     /// `portal-order`.
     PortalOrder(Shop),
+    /// `get-product`.
+    GetProduct(Shop),
 }
 
 impl Load {
-    /// The load of a plan, with the records that it needs in the store.
+    /// The load of a plan in each of its lanes, with the records that it needs in the store.
     ///
     /// # Errors
     /// The cluster cannot be reached, or a record not be made.
-    pub async fn prepared(plan: &Plan, loaded: &Loaded) -> Result<Load, Failure> {
+    pub async fn prepared(plan: &Plan, loaded: &Loaded) -> Result<Vec<Arc<Load>>, Failure> {
+        let mut loads = Vec::new();
+        for (number, lane) in plan.lanes.iter().enumerate() {
+            // All lanes need the same records.
+            loads.push(Arc::new(Load::of(plan, lane, loaded, number == 0).await?));
+        }
+        Ok(loads)
+    }
+
+    async fn of(plan: &Plan, lane: &Lane, loaded: &Loaded, is_first: bool) -> Result<Load, Failure> {
         let config = &loaded.config;
         let patience = Duration::from_secs(config.tool.patience_seconds);
         let store = || whose::store_of_any_version(config, patience);
@@ -53,13 +66,15 @@ impl Load {
                 orders.prepare().await.map_err(failed)?;
                 Load::Order(orders)
             }
-            Work::PortalOrder => {
+            Work::PortalOrder | Work::GetProduct => {
                 let admin: Vec<String> =
                     config.admin_portals.iter().map(|portal| portal.listen.clone()).collect();
                 let admin = Portals::new("admin portal", &admin, config.whose(), patience, None)?;
-                let shop = Shop::new(loaded, plan)?;
-                shop.prepare(&admin).await?;
-                Load::PortalOrder(shop)
+                let shop = Shop::new(loaded, plan, lane)?;
+                if is_first {
+                    shop.prepare(&admin).await?;
+                }
+                if plan.work == Work::PortalOrder { Load::PortalOrder(shop) } else { Load::GetProduct(shop) }
             }
         })
     }
@@ -83,6 +98,7 @@ impl Load {
             Load::UnaryPut(unary) => unary.set(client).await,
             Load::Order(orders) => orders.place().await,
             Load::PortalOrder(shop) => shop.order(client).await,
+            Load::GetProduct(shop) => shop.product(client).await,
         }
     }
 }

@@ -9,6 +9,7 @@
 //! moment at which its operation was due, whenever its answer comes, so that a slow end of a round is not left out and a slow
 //! warm-up is.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,13 +21,16 @@ use super::load::Load;
 use super::machine::Machine;
 use super::pace::Pace;
 use super::plan::Plan;
-use super::servers::Servers;
+use super::servers::{Servers, own_cpu_time};
 use super::tally::Tally;
 
 /// A client whose operation failed waits for so long: most failures cost nothing, and would be all that is done.
 const AFTER_FAILURE: Duration = Duration::from_millis(10);
 /// How often progress is shown.
 const SHOW: Duration = Duration::from_millis(200);
+
+/// The part that asks: this process.
+pub const LOAD: &str = "load";
 
 /// What came of a round.
 #[derive(Clone, Debug)]
@@ -41,6 +45,8 @@ pub struct Round {
     pub servers: usize,
     /// Their processor time in that time; `None`: there were none, or one was started again.
     pub cpu: Option<Duration>,
+    /// The same of each part, and of the load itself as [`LOAD`].
+    pub cpu_by_part: BTreeMap<String, Duration>,
     /// The machine before the round.
     pub machine: Machine,
 }
@@ -95,16 +101,19 @@ pub async fn measure(
         all.spawn(async move { work(&load, client, &pace, window, &tally).await });
     }
     wait(window.from, bar).await;
-    let before = servers.cpu_times();
+    let (before, own_before) = (servers.cpu_times(), own_cpu_time());
     wait(window.to, bar).await;
-    let cpu = before.until(&servers.cpu_times());
+    let (later, own_later) = (servers.cpu_times(), own_cpu_time());
+    let cpu = before.until(&later);
+    let mut cpu_by_part = servers.by_part(&before, &later);
+    cpu_by_part.insert(LOAD.to_owned(), own_later.saturating_sub(own_before));
     let overdue = pace.overdue(window.to);
     // Each ends by itself: an operation has its patience.
     while let Some(ended) = all.join_next().await {
         ended.expect("clients neither panic nor are they cancelled");
     }
     let tally = std::mem::take(&mut *tally.lock());
-    Round { tally, span: plan.span, overdue, servers: servers.count(), cpu, machine }
+    Round { tally, span: plan.span, overdue, servers: servers.count(), cpu, cpu_by_part, machine }
 }
 
 /// A client, from the begin of a round to its last answer.

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::args::{Bench, Work};
+use super::lane::{Lane, Way};
 use crate::failure::Failure;
-use crate::shop::via::Way;
 
 /// Numbers of clients in one measurement.
 const COUNTS_MAX: usize = 16;
@@ -36,8 +36,8 @@ pub struct Plan {
     pub rate: Option<u64>,
     /// Orders of one product only.
     pub hot: bool,
-    /// The way in which portals are asked for orders.
-    pub via: Way,
+    /// Who is asked, and how: at least one; several take turns.
+    pub lanes: Vec<Lane>,
 }
 
 impl Plan {
@@ -74,13 +74,7 @@ impl Plan {
             );
             return Err(Failure::usage(message).next("give fewer --clients, or fewer --bytes"));
         }
-        if args.via != Way::Grpc && args.work != Work::PortalOrder {
-            return Err(Failure::usage(format!(
-                "--via is about portals, and {} asks none",
-                args.work.word()
-            )));
-        }
-        if args.hot && !matches!(args.work, Work::Order | Work::PortalOrder) {
+        if args.hot && matches!(args.work, Work::Put | Work::Get | Work::UnaryPut) {
             return Err(Failure::usage(format!(
                 "--hot is about products, and {} has none",
                 args.work.word()
@@ -96,7 +90,7 @@ impl Plan {
             keys: args.keys,
             rate: args.rate,
             hot: args.hot,
-            via: args.via,
+            lanes: lanes(args)?,
         })
     }
 
@@ -118,10 +112,18 @@ impl Plan {
         let what = match self.work {
             Work::Put | Work::Get => format!("of {} bytes, {} keys", self.bytes, self.keys),
             Work::UnaryPut => format!("of {} bytes, new keys", self.bytes),
-            Work::Order | Work::PortalOrder if self.hot => "of one product".to_owned(),
-            Work::Order | Work::PortalOrder => format!("of one product of {}", self.products()),
+            Work::Order | Work::PortalOrder | Work::GetProduct if self.hot => "of one product".to_owned(),
+            Work::Order | Work::PortalOrder | Work::GetProduct => {
+                format!("of one product of {}", self.products())
+            }
         };
-        let way = if self.via == Way::Grpc { String::new() } else { format!(" via {}", self.via.word()) };
+        let way = match self.lanes.as_slice() {
+            [] | [Lane::Cluster(Way::Grpc)] => String::new(),
+            lanes => {
+                let words: Vec<&str> = lanes.iter().map(Lane::word).collect();
+                format!(" via {}", words.join(", "))
+            }
+        };
         let pace = match self.rate {
             None => "closed loop".to_owned(),
             Some(rate) => format!("{rate} due a second"),
@@ -134,6 +136,30 @@ impl Plan {
             self.warm_up.as_secs()
         )
     }
+}
+
+/// The lanes that a command line names.
+fn lanes(args: &Bench) -> Result<Vec<Lane>, Failure> {
+    let asks_portals = matches!(args.work, Work::PortalOrder | Work::GetProduct);
+    if args.via != [Way::Grpc] && !asks_portals {
+        return Err(Failure::usage(format!("--via is about portals, and {} asks none", args.work.word())));
+    }
+    if args.beside.is_some() && args.work != Work::GetProduct {
+        return Err(Failure::usage(format!(
+            "--beside is about get-product, and this is {}",
+            args.work.word()
+        )));
+    }
+    let mut lanes: Vec<Lane> = Vec::new();
+    for way in &args.via {
+        let lane = Lane::Cluster(*way);
+        if lanes.contains(&lane) {
+            return Err(Failure::usage(format!("--via names {} twice", way.word())));
+        }
+        lanes.push(lane);
+    }
+    lanes.extend(args.beside.clone().map(Lane::Beside));
+    Ok(lanes)
 }
 
 #[cfg(test)]
@@ -207,6 +233,21 @@ mod tests {
         assert_eq!(plan("order").unwrap().products(), 1_000);
         assert_eq!(plan("order --keys 20").unwrap().products(), 20);
         assert_eq!(plan("portal-order --hot").unwrap().products(), 1);
+    }
+
+    #[test]
+    fn lanes_are_those_that_were_named_each_once_and_only_where_portals_are_asked() {
+        let words = |line: &str| {
+            let lanes = plan(line).expect(line).lanes;
+            lanes.iter().map(|lane| lane.word().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(words("order"), ["grpc"]);
+        assert_eq!(words("portal-order --via http,grpc,http2"), ["http", "grpc", "http2"]);
+        assert_eq!(words("get-product --beside 127.0.0.1:9"), ["grpc", "127.0.0.1:9"]);
+        let refused = |line: &str| plan(line).expect_err(line).message;
+        assert!(refused("portal-order --via http,http").contains("http twice"));
+        assert!(refused("order --via http").contains("order asks none"));
+        assert!(refused("portal-order --beside 127.0.0.1:9").contains("this is portal-order"));
     }
 
     #[test]

@@ -7,22 +7,31 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::args::Work;
-use super::measure::Round;
+use super::lane::Lane;
+use super::measure::{LOAD, Round};
 use super::plan::Plan;
 use super::tally::{Latency, Spread, Tally};
 use crate::show::answer::{Answer, counted};
 use crate::show::table::{Column, Table};
 
-/// All rounds of one number of clients.
+/// All rounds of one number of clients in one lane.
 #[derive(Clone, Debug)]
 pub struct Series {
     /// How many clients.
     pub clients: usize,
+    /// The lane's word.
+    pub lane: String,
     /// In the order in which they ran.
     pub rounds: Vec<Round>,
 }
 
 impl Series {
+    /// None yet.
+    #[must_use]
+    pub fn new(clients: usize, lane: &str) -> Series {
+        Series { clients, lane: lane.to_owned(), rounds: Vec::new() }
+    }
+
     /// Of all rounds.
     #[must_use]
     pub fn tally(&self) -> Tally {
@@ -39,6 +48,25 @@ impl Series {
         self.rounds.iter().map(|round| round.overdue).sum()
     }
 
+    /// Its clients, and its lane if there are several.
+    fn named(&self, plan: &Plan) -> String {
+        let clients = counted(self.clients, "client");
+        if plan.lanes.len() > 1 { format!("{clients} via {}", self.lane) } else { clients }
+    }
+
+    /// Processor seconds of each part for 10,000 operations, by the part's word: the median of the rounds.
+    fn cpu_by_part(&self) -> BTreeMap<&str, f64> {
+        let mut parts: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+        for round in self.rounds.iter().filter(|round| round.cpu.is_some() && round.tally.answered > 0) {
+            for (part, cpu) in &round.cpu_by_part {
+                let each = cpu.as_secs_f64() * 10_000.0 / round.tally.answered as f64;
+                parts.entry(part).or_default().push(each);
+            }
+        }
+        let medians = parts.into_iter().filter_map(|(part, each)| Some((part, Spread::of(each)?.median)));
+        medians.collect()
+    }
+
     /// Processor seconds of the servers for 10,000 operations; `None`: no server was found, or nothing was done.
     fn cpu(&self) -> Option<f64> {
         let of = |round: &Round| Some((round.cpu?, round.tally.answered));
@@ -52,8 +80,10 @@ impl Series {
 /// The answer of the command.
 #[must_use]
 pub fn report(plan: &Plan, all: &[Series]) -> Answer {
-    let mut table = Table::new(&[
-        Column::number("CLIENTS"),
+    let several = plan.lanes.len() > 1;
+    let mut columns = vec![Column::number("CLIENTS")];
+    columns.extend(several.then(|| Column::whole("VIA")));
+    columns.extend([
         Column::number("OPS/S"),
         Column::whole("MIN–MAX").dropped(1),
         Column::number("P50"),
@@ -62,12 +92,14 @@ pub fn report(plan: &Plan, all: &[Series]) -> Answer {
         Column::number("MAX"),
         Column::number("CPU").dropped(3),
     ]);
+    let mut table = Table::new(&columns);
     for series in all {
         let rates = series.rates();
         let latency = series.tally().latency();
         let at = |of: fn(Latency) -> u64| latency.map_or_else(dash, |latency| milliseconds(of(latency)));
-        table.row([
-            series.clients.to_string(),
+        let mut row = vec![series.clients.to_string()];
+        row.extend(several.then(|| series.lane.clone()));
+        row.extend([
             rates.map_or_else(dash, |rates| rate(rates.median)),
             rates.map_or_else(dash, |rates| format!("{}–{}", rate(rates.min), rate(rates.max))),
             at(|latency| latency.p50_us),
@@ -76,6 +108,7 @@ pub fn report(plan: &Plan, all: &[Series]) -> Answer {
             at(|latency| latency.max_us),
             series.cpu().map_or_else(dash, |seconds| format!("{seconds:.2}")),
         ]);
+        table.row(row);
     }
     let mut answer = Answer::table(plan.summary(), document(plan, all), table);
     let servers = all.iter().flat_map(|series| &series.rounds).map(|round| round.servers).max();
@@ -86,13 +119,42 @@ pub fn report(plan: &Plan, all: &[Series]) -> Answer {
     answer.notes.push(format!(
         "OPS/S: the median of the rounds, and the lowest and highest; latencies of all rounds in ms; CPU: seconds {of_servers}"
     ));
-    answer.notes.extend(all.iter().flat_map(troubles));
+    answer.notes.extend(all.iter().filter_map(|series| of_parts(plan, series)));
+    answer.notes.extend(compared(all));
+    answer.notes.extend(all.iter().flat_map(|series| troubles(plan, series)));
     answer.noting(machine(all))
 }
 
+/// Where portals are asked, the CPU of each part by itself: what asks is not what is measured.
+fn of_parts(plan: &Plan, series: &Series) -> Option<String> {
+    let parts = series.cpu_by_part();
+    if parts.len() < 2 || !matches!(plan.work, Work::PortalOrder | Work::GetProduct) {
+        return None;
+    }
+    let each: Vec<String> = parts.iter().map(|(part, seconds)| format!("{part} {seconds:.2}")).collect();
+    Some(format!("{}: CPU of each part, and of what asks ({LOAD}): {}", series.named(plan), each.join(", ")))
+}
+
+/// The rates of the lanes beside that of the first, with as many clients.
+fn compared(all: &[Series]) -> Vec<String> {
+    let mut told = Vec::new();
+    for series in all {
+        let Some(first) = all.iter().find(|first| first.clients == series.clients) else { continue };
+        if let (Some(rates), Some(firsts)) = (series.rates(), first.rates())
+            && first.lane != series.lane
+            && firsts.median > 0.0
+        {
+            let ratio = rates.median / firsts.median;
+            let clients = counted(series.clients, "client");
+            told.push(format!("{clients}: {} has {ratio:.2} times the rate of {}", series.lane, first.lane));
+        }
+    }
+    told
+}
+
 /// What did not go well with so many clients.
-fn troubles(series: &Series) -> Vec<String> {
-    let clients = counted(series.clients, "client");
+fn troubles(plan: &Plan, series: &Series) -> Vec<String> {
+    let clients = series.named(plan);
     let mut troubles = Vec::new();
     let errors = series.tally().errors;
     if !errors.is_empty() {
@@ -132,7 +194,7 @@ fn machine(all: &[Series]) -> Option<String> {
 
 /// A round in a line, as soon as it is over; `number` counts from 1.
 #[must_use]
-pub fn line(number: usize, of: usize, clients: usize, round: &Round) -> String {
+pub fn line(number: usize, plan: &Plan, series: &Series, round: &Round) -> String {
     let latency = round.tally.latency().map_or_else(String::new, |latency| {
         format!(", p50 {} ms, p99 {} ms", milliseconds(latency.p50_us), milliseconds(latency.p99_us))
     });
@@ -141,22 +203,24 @@ pub fn line(number: usize, of: usize, clients: usize, round: &Round) -> String {
     let cpu = milliseconds(micros(round.machine.cpu_loop));
     let sync = round.machine.fdatasync.map_or_else(dash, |took| milliseconds(micros(took)));
     format!(
-        "round {number} of {of}, {}: {} operations/s{latency}{failed}; before it a CPU loop {cpu} ms, an fdatasync {sync} ms",
-        counted(clients, "client"),
+        "round {number} of {}, {}: {} operations/s{latency}{failed}; before it a CPU loop {cpu} ms, an fdatasync {sync} ms",
+        plan.rounds,
+        series.named(plan),
         rate(round.rate())
     )
 }
 
 fn document(plan: &Plan, all: &[Series]) -> Value {
-    let is_of_orders = matches!(plan.work, Work::Order | Work::PortalOrder);
+    let is_of_products = matches!(plan.work, Work::Order | Work::PortalOrder | Work::GetProduct);
+    let lanes: Vec<&str> = plan.lanes.iter().map(Lane::word).collect();
     let is_of_keys = matches!(plan.work, Work::Put | Work::Get);
     json!({
         "work": plan.work.word(),
-        "bytes": (!is_of_orders).then_some(plan.bytes),
+        "bytes": (!is_of_products).then_some(plan.bytes),
         "keys": is_of_keys.then_some(plan.keys),
-        "products": is_of_orders.then(|| plan.products()),
+        "products": is_of_products.then(|| plan.products()),
         "hot": plan.hot,
-        "via": plan.via.word(),
+        "via": lanes.join(","),
         "rate": plan.rate,
         "seconds": plan.span.as_secs(),
         "warm_up_seconds": plan.warm_up.as_secs(),
@@ -172,12 +236,15 @@ fn series_document(series: &Series) -> Value {
     );
     json!({
         "clients": series.clients,
+        "via": series.lane,
         "answered": tally.answered,
         "operations_per_second": rates,
         "latency_us": tally.latency().map(latency_document),
         "errors": errors_document(&tally.errors),
         "overdue": series.overdue(),
-        "cpu_seconds_per_10000": series.cpu().map(|seconds| (seconds * 1_000.0).round() / 1_000.0),
+        "cpu_seconds_per_10000": series.cpu().map(thousandths),
+        "cpu_seconds_per_10000_by_part":
+            series.cpu_by_part().into_iter().map(|(part, seconds)| (part, thousandths(seconds))).collect::<BTreeMap<_, _>>(),
         "rounds": series.rounds.iter().map(round_document).collect::<Vec<Value>>(),
     })
 }
@@ -191,6 +258,8 @@ fn round_document(round: &Round) -> Value {
         "errors": errors_document(&round.tally.errors),
         "overdue": round.overdue,
         "cpu_seconds": round.cpu.map(|cpu| cpu.as_secs_f64()),
+        "cpu_seconds_by_part":
+            round.cpu_by_part.iter().map(|(part, cpu)| (part, cpu.as_secs_f64())).collect::<BTreeMap<_, _>>(),
         "server_processes": round.servers,
         "cpu_loop_us": micros(round.machine.cpu_loop),
         "fdatasync_us": round.machine.fdatasync.map(micros),
@@ -218,6 +287,10 @@ fn tenths(number: f64) -> f64 {
     (number * 10.0).round() / 10.0
 }
 
+fn thousandths(number: f64) -> f64 {
+    (number * 1_000.0).round() / 1_000.0
+}
+
 /// Whole where a tenth says nothing.
 fn rate(rate: f64) -> String {
     if rate < 100.0 { format!("{rate:.1}") } else { format!("{rate:.0}") }
@@ -241,7 +314,7 @@ fn milliseconds(us: u64) -> String {
 mod tests {
     use super::super::machine::Machine;
     use super::*;
-    use crate::shop::via::Way;
+    use crate::bench::lane::Way;
 
     fn plan() -> Plan {
         Plan {
@@ -254,7 +327,7 @@ mod tests {
             keys: 10_000,
             rate: None,
             hot: false,
-            via: Way::Grpc,
+            lanes: vec![Lane::Cluster(Way::Grpc)],
         }
     }
 
@@ -265,7 +338,15 @@ mod tests {
         tally.answered = operations;
         let machine =
             Machine { cpu_loop: Duration::from_micros(8_125), fdatasync: Some(Duration::from_micros(640)) };
-        Round { tally, span: Duration::from_secs(2), overdue: 0, servers: 6, cpu, machine }
+        Round {
+            tally,
+            span: Duration::from_secs(2),
+            overdue: 0,
+            servers: 6,
+            cpu,
+            cpu_by_part: BTreeMap::new(),
+            machine,
+        }
     }
 
     #[test]
@@ -275,8 +356,11 @@ mod tests {
         failed.tally.failed("AWAY".to_owned());
         failed.overdue = 7;
         let all = [
-            Series { clients: 1, rounds: vec![round(2_000, 900, cpu), round(3_000, 1_000, cpu)] },
-            Series { clients: 64, rounds: vec![failed] },
+            Series {
+                rounds: vec![round(2_000, 900, cpu), round(3_000, 1_000, cpu)],
+                ..Series::new(1, "grpc")
+            },
+            Series { rounds: vec![failed], ..Series::new(64, "grpc") },
         ];
         let document = report(&plan(), &all).document;
         assert_eq!((&document["work"], &document["rate"]), (&json!("put"), &Value::Null));
@@ -301,7 +385,7 @@ mod tests {
         failed.overdue = 1;
         failed.servers = 0;
         let other = Round { servers: 0, ..round(10, 99_999, None) };
-        let all = [Series { clients: 64, rounds: vec![failed, other] }];
+        let all = [Series { rounds: vec![failed, other], ..Series::new(64, "grpc") }];
         let answer = report(&plan(), &all);
         let row = &answer.table.as_ref().unwrap().rows[0];
         assert_eq!(row[..4], ["64", "5.0", "5.0–5.0", "12.3"]);
@@ -316,6 +400,33 @@ mod tests {
     }
 
     #[test]
+    fn lanes_that_take_turns_are_told_beside_the_first_and_what_asks_apart_from_what_is_asked() {
+        let lanes = vec![Lane::Cluster(Way::Grpc), Lane::Cluster(Way::Http)];
+        let plan = Plan { work: Work::PortalOrder, lanes, ..plan() };
+        let of = |operations: u64, portal_ms: u64| {
+            let parts = [("client-portal", portal_ms), (LOAD, 50)];
+            let parts = parts.map(|(part, ms)| (part.to_owned(), Duration::from_millis(ms)));
+            let cpu = Some(Duration::from_millis(portal_ms));
+            Round { cpu_by_part: BTreeMap::from(parts), ..round(operations, 900, cpu) }
+        };
+        let all = [
+            Series { rounds: vec![of(1_000, 100)], ..Series::new(64, "grpc") },
+            Series { rounds: vec![of(900, 90)], ..Series::new(64, "http") },
+        ];
+        let answer = report(&plan, &all);
+        let row = &answer.table.as_ref().unwrap().rows[1];
+        assert_eq!(row[..3], ["64", "http", "450"]);
+        let parts =
+            "64 clients via http: CPU of each part, and of what asks (load): client-portal 1.00, load 0.56";
+        assert_eq!(answer.notes[2], parts);
+        assert_eq!(answer.notes[3], "64 clients: http has 0.90 times the rate of grpc");
+        let document = answer.document;
+        assert_eq!((&document["via"], &document["results"][1]["via"]), (&json!("grpc,http"), &json!("http")));
+        let parts = &document["results"][1]["cpu_seconds_per_10000_by_part"];
+        assert_eq!(parts, &json!({ "client-portal": 1.0, "load": 0.556 }));
+    }
+
+    #[test]
     fn numbers_have_the_digits_that_count() {
         let ms = [0, 420, 9_994, 9_995, 99_949, 99_950, 1_234_567].map(milliseconds);
         assert_eq!(ms, ["0.00", "0.42", "9.99", "10.0", "99.9", "100", "1235"]);
@@ -324,8 +435,8 @@ mod tests {
 
     #[test]
     fn a_round_is_told_in_a_line() {
-        let told = "round 1 of 3, 1 client: 1000 operations/s, p50 0.90 ms, p99 0.90 ms; before it a CPU loop 8.12 ms, an \
+        let told = "round 1 of 2, 1 client: 1000 operations/s, p50 0.90 ms, p99 0.90 ms; before it a CPU loop 8.12 ms, an \
                     fdatasync 0.64 ms";
-        assert_eq!(line(1, 3, 1, &round(2_000, 900, None)), told);
+        assert_eq!(line(1, &plan(), &Series::new(1, "grpc"), &round(2_000, 900, None)), told);
     }
 }

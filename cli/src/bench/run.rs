@@ -27,23 +27,27 @@ pub async fn run(args: &Bench, loaded: &Loaded, out: &Out) -> Result<(), Failure
     waiting.show("making the records that are needed");
     let prepared = Load::prepared(&plan, loaded).await;
     waiting.clear();
-    let load = Arc::new(prepared?);
-    let mut all: Vec<Series> =
-        plan.clients.iter().map(|clients| Series { clients: *clients, rounds: Vec::new() }).collect();
+    let loads = prepared?;
+    let mut all: Vec<(Series, Arc<Load>)> = Vec::new();
+    for clients in &plan.clients {
+        let lanes = plan.lanes.iter().zip(&loads);
+        all.extend(lanes.map(|(lane, load)| (Series::new(*clients, lane.word()), Arc::clone(load))));
+    }
     let bar = bar(&plan, out.quiet)?;
     for number in 1..=plan.rounds {
-        for series in &mut all {
+        for (series, load) in &mut all {
             bar.set_message(format!("round {number} of {}, clients: {}", plan.rounds, series.clients));
             load.follow(&loaded.config).await;
             let machine = machine(loaded).await?;
             // Parts that were started again meanwhile are other processes.
             let servers = Servers::of(&loaded.path);
-            let round = measure(&load, series.clients, &plan, &servers, machine, &bar).await;
-            bar.suspend(|| out.say(&line(number, plan.rounds, series.clients, &round)));
+            let round = measure(load, series.clients, &plan, &servers, machine, &bar).await;
+            bar.suspend(|| out.say(&line(number, &plan, series, &round)));
             series.rounds.push(round);
         }
     }
     bar.finish_and_clear();
+    let all: Vec<Series> = all.into_iter().map(|(series, _)| series).collect();
     out.answer(&report(&plan, &all));
     all.iter().find_map(nothing_done).map_or(Ok(()), Err)
 }
@@ -70,7 +74,7 @@ fn bar(plan: &Plan, quiet: bool) -> Result<ProgressBar, Failure> {
     if quiet {
         return Ok(ProgressBar::hidden());
     }
-    let rounds = plan.rounds * plan.clients.len();
+    let rounds = plan.rounds * plan.clients.len() * plan.lanes.len();
     let all = (plan.warm_up + plan.span).as_millis() * rounds as u128;
     let all = u64::try_from(all).map_err(|_| Failure::usage("so many rounds never end"))?;
     let style = "{prefix:>9} {bar:30} {percent:>3} % {eta:>4}  {msg}";

@@ -19,7 +19,8 @@ pub struct CpuTimes(BTreeMap<u32, u32>);
 /// Which processes are looked at.
 #[derive(Clone, Debug, Default)]
 pub struct Servers {
-    pids: Vec<u32>,
+    /// Each with its part, as its command line names it.
+    pids: BTreeMap<u32, String>,
 }
 
 impl Servers {
@@ -30,7 +31,7 @@ impl Servers {
             return Servers::default();
         };
         let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-        Servers { pids: pids.filter(|pid| is_part(*pid, &config)).collect() }
+        Servers { pids: pids.filter_map(|pid| Some((pid, part(pid, &config)?))).collect() }
     }
 
     /// How many there are.
@@ -43,7 +44,19 @@ impl Servers {
     #[must_use]
     pub fn cpu_times(&self) -> CpuTimes {
         let stat = |pid: &u32| std::fs::read_to_string(format!("/proc/{pid}/stat")).ok();
-        CpuTimes(self.pids.iter().filter_map(|pid| Some((*pid, ticks(&stat(pid)?)?))).collect())
+        CpuTimes(self.pids.keys().filter_map(|pid| Some((*pid, ticks(&stat(pid)?)?))).collect())
+    }
+
+    /// What the processes of each part have taken between two looks.
+    #[must_use]
+    pub fn by_part(&self, before: &CpuTimes, later: &CpuTimes) -> BTreeMap<String, Duration> {
+        let mut parts: BTreeMap<String, Duration> = BTreeMap::new();
+        for (pid, part) in &self.pids {
+            if let (Some(before), Some(later)) = (before.0.get(pid), later.0.get(pid)) {
+                *parts.entry(part.clone()).or_default() += TICK * later.saturating_sub(*before);
+            }
+        }
+        parts
     }
 }
 
@@ -60,22 +73,31 @@ impl CpuTimes {
     }
 }
 
-fn is_part(pid: u32, config: &Path) -> bool {
-    let Ok(line) = std::fs::read(format!("/proc/{pid}/cmdline")) else { return false };
-    let Some(named) = config_of_part(&line) else { return false };
-    // A relative path is one from where the process is.
-    let Ok(base) = std::fs::read_link(format!("/proc/{pid}/cwd")) else { return false };
-    base.join(named).canonicalize().is_ok_and(|path| path == config)
+/// The processor time that this process has taken so far: the load's own.
+#[must_use]
+pub fn own_cpu_time() -> Duration {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok();
+    TICK * stat.and_then(|stat| ticks(&stat)).unwrap_or(0)
 }
 
-/// The configuration that a part's command line names; `None`: it is none of a part.
-fn config_of_part(line: &[u8]) -> Option<PathBuf> {
+/// Which part of the cluster of this configuration a process is; `None`: it is none.
+fn part(pid: u32, config: &Path) -> Option<String> {
+    let line = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let (named, part) = config_of_part(&line)?;
+    // A relative path is one from where the process is.
+    let base = std::fs::read_link(format!("/proc/{pid}/cwd")).ok()?;
+    base.join(named).canonicalize().is_ok_and(|path| path == config).then_some(part)
+}
+
+/// The configuration that a part's command line names, and the part's word, which comes next; `None`: it is none of a part.
+fn config_of_part(line: &[u8]) -> Option<(PathBuf, String)> {
     let words: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
     if !words.contains(&&b"--supervised"[..]) {
         return None;
     }
     let at = words.iter().position(|word| *word == b"--config")?;
-    words.get(at + 1).map(|path| PathBuf::from(OsStr::from_bytes(path)))
+    let part = String::from_utf8_lossy(words.get(at + 2)?).into_owned();
+    words.get(at + 1).map(|path| (PathBuf::from(OsStr::from_bytes(path)), part))
 }
 
 /// User and system time in the text of /proc/PID/stat (proc(5): fields 14 and 15). The second field is a name in parentheses,
@@ -103,10 +125,22 @@ mod tests {
     fn a_part_is_known_by_its_command_line() {
         let line = |words: &[&str]| words.join("\0").into_bytes();
         let part = line(&["feira", "--config", "feira.toml", "store", "--node", "1", "--supervised", ""]);
-        assert_eq!(config_of_part(&part), Some(PathBuf::from("feira.toml")));
+        assert_eq!(config_of_part(&part), Some((PathBuf::from("feira.toml"), "store".to_owned())));
         assert_eq!(config_of_part(&line(&["feira", "--config", "feira.toml", "up"])), None);
         assert_eq!(config_of_part(&line(&["other", "--supervised"])), None);
         assert_eq!(Servers::of(Path::new("/gone/feira.toml")).count(), 0);
+    }
+
+    #[test]
+    fn the_time_of_several_processes_of_a_part_is_told_together() {
+        let times = |all: &[(u32, u32)]| CpuTimes(all.iter().copied().collect());
+        let pids = [(1, "store"), (2, "store"), (3, "broker")].map(|(pid, part)| (pid, part.to_owned()));
+        let servers = Servers { pids: BTreeMap::from(pids) };
+        let parts =
+            servers.by_part(&times(&[(1, 100), (2, 50), (3, 7)]), &times(&[(1, 130), (2, 59), (3, 8)]));
+        let expected = [("broker", 10), ("store", 390)];
+        let expected = expected.map(|(part, ms)| (part.to_owned(), Duration::from_millis(ms)));
+        assert_eq!(parts, BTreeMap::from(expected));
     }
 
     #[test]

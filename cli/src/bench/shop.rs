@@ -1,17 +1,21 @@
-//! The load of `portal-order`: CreateOrder at the client portals, by clients and of products that the admin portals made
-//! beforehand: ids `bench-c-…` and `bench-p-…`.
+//! The load of `portal-order` and `get-product`: CreateOrder and GetProduct at the client portals, by clients and of products that
+//! the admin portals made beforehand: ids `bench-c-…` and `bench-p-…`.
 
 use std::time::Duration;
 
-use client_portal::operations::CreateOrder;
+use client_portal::SERVICE;
+use client_portal::operations::{CreateOrder, GetProduct};
 use futures::{StreamExt, TryStreamExt, stream};
-use portal::transport::calling::over_http;
+use portal::operation::Operation;
+use portal::transport::calling::{over_grpc, over_http};
 use portal::transport::mqtt_calling::Caller;
-use proto::portal::shop_client::ShopClient;
-use proto::portal::{CreateOrderRequest, LineChange};
+use proto::portal::{CreateOrderRequest, LineChange, ShopGetProductRequest};
 use serde_json::json;
 use tokio::time::timeout;
+use tonic::Request;
 
+use super::kept::Kept;
+use super::lane::{Lane, Way};
 use super::orders::{SHOPPERS, STOCK};
 use super::plan::Plan;
 use super::reason;
@@ -23,7 +27,7 @@ use crate::reach::named_channel::{self, NamedChannel};
 use crate::reach::nodes;
 use crate::reach::portals::Portals;
 use crate::reach::request::request_id;
-use crate::shop::via::{Way, place};
+use crate::shop::via::place;
 
 /// Clients and products under way at once beforehand.
 const IN_FLIGHT: usize = 32;
@@ -42,35 +46,44 @@ pub struct Shop {
 
 /// Connections, which callers use in turn; a caller has its own while there are enough.
 enum Doors {
-    /// To the client portals in turn.
+    /// To the client portals in turn, or to what is asked beside them.
     Grpc(Vec<NamedChannel>),
-    Http(Vec<NamedChannel>),
+    /// To the client portals in turn, over HTTP/1.1.
+    Http(Vec<Kept>),
+    /// The same over HTTP/2.
+    Http2(Vec<NamedChannel>),
     /// To the broker.
     Mqtt(Vec<Caller>),
 }
 
 impl Shop {
-    /// A shop for as many callers as the plan has.
+    /// A shop for as many callers as the plan has, in this lane.
     ///
     /// # Errors
     /// No client portal is configured, or an address is none.
-    pub fn new(loaded: &Loaded, plan: &Plan) -> Result<Shop, Failure> {
+    pub fn new(loaded: &Loaded, plan: &Plan, lane: &Lane) -> Result<Shop, Failure> {
         let config = &loaded.config;
-        let portals = &config.client_portals;
+        let portals: Vec<&str> = match lane {
+            Lane::Cluster(_) => config.client_portals.iter().map(|portal| &*portal.listen).collect(),
+            Lane::Beside(address) => vec![address],
+        };
         if portals.is_empty() {
             return Err(Failure::usage("no client portal is configured"));
         }
         let callers = plan.clients_max();
+        let each = || portals.iter().cycle().take(callers.min(CONNECTIONS_MAX));
         let channels = || {
-            let all = portals.iter().cycle().take(callers.min(CONNECTIONS_MAX));
             let connected =
-                all.map(|portal| Ok(named_channel::open(nodes::channel(&portal.listen)?, config.whose())));
+                each().map(|address| Ok(named_channel::open(nodes::channel(address)?, config.whose())));
             connected.collect::<Result<Vec<NamedChannel>, Failure>>()
         };
-        let doors = match plan.via {
-            Way::Grpc => Doors::Grpc(channels()?),
-            Way::Http => Doors::Http(channels()?),
-            Way::Mqtt => {
+        let doors = match lane {
+            Lane::Cluster(Way::Grpc) | Lane::Beside(_) => Doors::Grpc(channels()?),
+            Lane::Cluster(Way::Http) => Doors::Http(
+                each().map(|address| Kept::new(address, config.whose())).collect::<Result<_, _>>()?,
+            ),
+            Lane::Cluster(Way::Http2) => Doors::Http2(channels()?),
+            Lane::Cluster(Way::Mqtt) => {
                 let place = place(&config.broker.listen, loaded)?;
                 let count = callers.min(BROKER_CONNECTIONS_MAX);
                 Doors::Mqtt((0..count).map(|_| Caller::new(place.clone())).collect())
@@ -118,17 +131,34 @@ impl Shop {
             request: Some(request_id(None)),
             ..CreateOrderRequest::default()
         };
+        self.ask::<CreateOrder>(caller, request).await
+    }
+
+    /// Looks at any product, as any client.
+    ///
+    /// # Errors
+    /// The reason in a word.
+    pub async fn product(&self, caller: usize) -> Result<(), String> {
+        let request = ShopGetProductRequest {
+            cid: cid(fastrand::u64(..SHOPPERS)),
+            pid: pid(fastrand::u64(..self.products)),
+        };
+        self.ask::<GetProduct>(caller, request).await
+    }
+
+    async fn ask<O: Operation>(&self, caller: usize, request: O::Request) -> Result<(), String> {
         let asking = async {
             match &self.doors {
                 Doors::Grpc(channels) => {
                     let channel = channels[caller % channels.len()].clone();
-                    ShopClient::new(channel).create_order(request).await
+                    over_grpc::<O, _>(channel, SERVICE, Request::new(request)).await
                 }
-                Doors::Http(channels) => {
-                    over_http::<CreateOrder, _>(channels[caller % channels.len()].clone(), request).await
+                Doors::Http(kept) => over_http::<O, _>(kept[caller % kept.len()].clone(), request).await,
+                Doors::Http2(channels) => {
+                    over_http::<O, _>(channels[caller % channels.len()].clone(), request).await
                 }
                 Doors::Mqtt(callers) => {
-                    callers[caller % callers.len()].call::<CreateOrder>(request, self.patience).await
+                    callers[caller % callers.len()].call::<O>(request, self.patience).await
                 }
             }
         };

@@ -5,6 +5,8 @@
 //!                                                                  └─► no answer, Ctrl-C, kill -9: it stays, and is told at the next start
 //! ```
 //!
+//! A refusal ends it as well, unless an attempt before it was lost: that one may still be done, decided anew by the portal that has it.
+//!
 //! Promises: at a person's prompt the file is there before anything is sent; elsewhere it is made when the outcome turned out to be unknown. A
 //! command that is repeated under its id sends the message that it sent, whatever it would be made of by now. Files are
 //! their owner's alone, bounded in size and in number, and locked by the process that waits for the answer, so that no other tells of
@@ -111,6 +113,8 @@ struct Running {
     is_given: bool,
     /// It is a repetition: what became of it before is open until there is an answer.
     is_repeated: bool,
+    /// An attempt of this run was not answered: it may still be on its way.
+    is_lost: bool,
     /// A message for it was on its way in this run: what ends it now is the answer. What ends it before that is this tool's own word.
     is_sent: bool,
     /// Locked while the answer is waited for; `None`: there is none yet.
@@ -172,8 +176,9 @@ impl OpenRequests {
         let is_same = |one: &OpenRequest| (&one.begun.words, &one.begun.cid) == (&begun.words, &begun.cid);
         // Another command under the id is refused if that one was done, and its file is not this one's.
         let (is_repeated, same) = (before.is_some(), before.filter(is_same));
+        let (is_lost, is_sent) = (false, false);
         let mut running =
-            Running { begun, sent: None, before: None, is_given, is_repeated, is_sent: false, file: None };
+            Running { begun, sent: None, before: None, is_given, is_repeated, is_lost, is_sent, file: None };
         if let Some(same) = same {
             running.file = self.path(id).and_then(|path| locked(&path));
             running.before = same.sent;
@@ -201,19 +206,31 @@ impl OpenRequests {
         message
     }
 
-    /// The command that runs has ended: whether its outcome is open, and whether anybody answered at all. What it is about, if it
-    /// repeats one that is as open as before, though this time nothing was sent.
-    pub fn ended(&self, is_open: bool, is_answered: bool) -> Option<(String, Matter)> {
+    /// An attempt under this id was not answered.
+    pub fn lost(&self, id: &str) {
+        if let Some(running) = self.running.lock().as_mut().filter(|running| running.begun.id == id) {
+            running.is_lost = true;
+        }
+    }
+
+    /// The command that runs has ended: whether its outcome is open, and whether it was answered for good, so that nothing that is still on its way
+    /// under the id can be done. What it is about, if it is as open as before in spite of what it was answered; the first of both: nothing was sent for it this time.
+    pub fn ended(&self, is_open: bool, is_definite: bool) -> Option<(bool, String, Matter)> {
         let mut running = self.running.lock().take()?;
         let is_unsent = running.is_repeated && !running.is_sent;
-        if is_open || is_unsent || (running.is_repeated && !is_answered) {
+        let is_lost = (running.is_repeated || running.is_lost) && !is_definite;
+        if is_open || is_unsent || is_lost {
             if running.file.is_none() && !running.is_repeated {
                 running.file = self.create(&running);
             }
         } else if running.file.take().is_some() {
             self.forget(&running.begun.id);
         }
-        is_unsent.then(|| running.named())
+        let is_as_open = is_unsent || (is_lost && !is_open);
+        is_as_open.then(|| {
+            let (id, matter) = running.named();
+            (is_unsent, id, matter)
+        })
     }
 
     /// Whether the command that runs has this id from a person.
@@ -398,7 +415,8 @@ mod tests {
         // What this tool says before anything is sent is no answer to what was sent then.
         again.begin(("r1", false), &line, "");
         let left = again.ended(false, true).expect("it is as open as before");
-        assert_eq!(left.1.settling(&left.0), "settle r1 --shop");
+        assert!(left.0, "nothing was sent");
+        assert_eq!(left.2.settling(&left.1), "settle r1 --shop");
         assert!(again.find("r1").is_some());
         // Another command under the id is its own, and leaves the file alone.
         again.begin(("r1", false), &words("set-shop --currency BRL"), "");
@@ -408,6 +426,35 @@ mod tests {
         again.sending(&id("r1"), message(12, "r1"));
         assert_eq!(again.ended(false, true), None);
         assert!(again.find("r1").is_none());
+    }
+
+    /// What was lost may still be done when a later attempt has been refused: only an answer that closes the id, or its success, ends it.
+    #[test]
+    fn a_refusal_after_a_lost_attempt_leaves_the_request_open_until_its_outcome_is_known() {
+        let folder = tempfile::tempdir().unwrap();
+        for is_person in [true, false] {
+            let one = requests(folder.path(), is_person);
+            let line = words("set-shop --hold-minutes 30");
+            one.begin(("r1", false), &line, "");
+            one.sending(&id("r1"), message(9, "r1"));
+            one.lost("another");
+            one.lost("r1");
+            let (is_unsent, named, matter) = one.ended(false, false).expect("it is open");
+            assert_eq!((is_unsent, matter.settling(&named).as_str()), (false, "settle r1 --shop"));
+            assert_eq!(one.left().len(), 1, "person: {is_person}");
+            // Repeated by a later process, and refused again without a lost attempt of its own.
+            let again = requests(folder.path(), is_person);
+            again.begin(("r1", true), &line, "");
+            assert_eq!(again.sending(&id("r1"), message(12, "r1")), message(9, "r1"));
+            assert!(again.ended(false, false).is_some() && again.find("r1").is_some());
+            again.begin(("r1", true), &line, "");
+            again.sending(&id("r1"), message(12, "r1"));
+            assert!(again.ended(false, true).is_none() && again.find("r1").is_none());
+            // A refusal of what was never lost is an answer like any other.
+            again.begin(("r2", false), &line, "");
+            again.sending(&id("r2"), message(9, "r2"));
+            assert!(again.ended(false, false).is_none() && again.find("r2").is_none());
+        }
     }
 
     #[test]

@@ -114,6 +114,9 @@ impl Portals {
                 Err(status) => status,
             };
             let attempt = classify(status, call.insistent);
+            if let (Attempt::Lost(_), Some(request)) = (&attempt, call.request) {
+                self.open.lost(&request.id);
+            }
             let last = effort.heard(at, &attempt);
             if let (true, Attempt::Final(status)) = (last, attempt) {
                 return Err(self.refusal(at, call, &status).await);

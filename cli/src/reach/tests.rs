@@ -18,6 +18,7 @@ use tonic::service::interceptor::ResponseBody;
 use tonic::{Response, Status};
 
 use super::named_channel::NamedChannel;
+use super::open_requests::OpenRequests;
 use super::places::{Call, READ};
 use super::portals::Portals;
 use crate::failure::{Failure, Kind};
@@ -196,6 +197,39 @@ async fn patience_ends_with_the_last_reason_and_who_gave_it() {
     let told = lost.to_string();
     assert!(told.starts_with("outcome unknown: a planned fault lost the answer"), "{told}");
     assert!(told.contains("--request r"), "{told}");
+}
+
+/// The portal that has the lost attempt may still decide it anew.
+#[tokio::test]
+async fn a_refusal_after_a_lost_attempt_leaves_the_request_open() {
+    let store = Arc::new(MemoryStore::new());
+    let address = portal(&store).await;
+    let folder = tempfile::tempdir().unwrap();
+    let history = Some(folder.path().join("history"));
+    let open = OpenRequests::beside(history, "admin", String::new(), false);
+    let portals = Portals::new("admin portal", &[address], None, PATIENCE, None).unwrap();
+    let portals = portals.keeping(Arc::clone(&open));
+    // The portal has seen its shop; from now on it reads nothing before it writes: what is lost is the write's answer.
+    let seen = RequestId { id: "seen".into(), created_ms: 0 };
+    insert(&portals, &seen, &AtomicUsize::new(0)).await.unwrap();
+    for is_lost in [false, true] {
+        let request = RequestId { id: format!("lost: {is_lost}"), created_ms: 0 };
+        open.begin((&request.id, false), &["adjust-stock".to_owned()], "");
+        let asked = AtomicUsize::new(0);
+        let rpc = |channel, message| {
+            let is_first = asked.fetch_add(1, Ordering::Relaxed) == 0;
+            let all = Faults { lose_per_mille: 1_000, ..Faults::default() };
+            store.set_faults((is_first && is_lost).then_some(all));
+            async move { AdminClient::new(channel).adjust_stock(message).await }
+        };
+        let asks = Some(request.clone());
+        let message = AdjustStockRequest { pid: "lime".into(), amount: 1, request: asks, if_match_stock: 0 };
+        let refused = portals.send(Call::write(&request), message, rpc).await.unwrap_err();
+        assert_eq!((refused.kind, refused.reason.as_str()), (Kind::Refused, "NOT_FOUND"), "{refused}");
+        assert_eq!(asked.load(Ordering::Relaxed), 1 + usize::from(is_lost));
+        assert_eq!(open.ended(false, false).is_some(), is_lost);
+        assert_eq!(open.find(&request.id).is_some(), is_lost);
+    }
 }
 
 #[tokio::test]

@@ -169,12 +169,17 @@ fn given_up(open: Option<(String, Matter)>) -> Failure {
     }
 }
 
-/// A repetition that was not sent says nothing of what was sent before it.
-fn still_open(id: &str, matter: &Matter) -> String {
-    format!(
-        "nothing was sent this time; of what was sent before, {} tells what became of it, and closes it",
-        matter.settling(id)
-    )
+/// Refusals after which a request never runs, whatever of it is still on its way.
+const NEVER: [&str; 2] = ["REQUEST_ID_CLOSED", "REQUEST_ID_EXPIRED"];
+
+/// A repetition that was not sent says nothing of what was sent before it; nor does a refusal of an attempt that was not answered.
+fn still_open(is_unsent: bool, id: &str, matter: &Matter) -> String {
+    let what = if is_unsent {
+        "nothing was sent this time; of what was sent before,"
+    } else {
+        "an earlier attempt was not answered, and may still be done:"
+    };
+    format!("{what} {} tells what became of it, and closes it", matter.settling(id))
 }
 
 /// Whether a line turns vertical tables on or off, as in psql; it is no command of the table of verbs.
@@ -239,12 +244,14 @@ async fn run_command<S: Session>(session: &mut S, words: &[String], out: &Out) -
     let mut ran = session.run(call).await;
     if let Some(open) = open {
         let kind = ran.as_ref().err().map(|failure| failure.kind);
-        let is_answered = kind.is_none_or(|kind| matches!(kind, Kind::Refused | Kind::Conflict));
-        let unsent = open.ended(kind == Some(Kind::Unknown), is_answered);
-        if let Some((id, matter)) = unsent {
+        let is_definite = ran.as_ref().err().is_none_or(|failure| NEVER.contains(&failure.reason.as_str()));
+        let as_open = open.ended(kind == Some(Kind::Unknown), is_definite);
+        if let Some((is_unsent, id, matter)) = as_open {
             ran = ran.map_err(|failure| match failure.kind {
                 Kind::Unreachable | Kind::Unknown => failure,
-                Kind::Refused | Kind::Usage | Kind::Conflict => failure.next(still_open(&id, &matter)),
+                Kind::Refused | Kind::Usage | Kind::Conflict => {
+                    failure.next(still_open(is_unsent, &id, &matter))
+                }
             });
         }
     }

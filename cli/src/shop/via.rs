@@ -10,7 +10,8 @@ use portal::config::Login;
 use portal::error::Error;
 use portal::operation::Operation;
 use portal::transport::calling::{over_grpc, over_http};
-use portal::transport::mqtt_calling::{Caller, Place};
+use portal::transport::mqtt_calling::{AGAIN, Caller, Place};
+use tokio::time::Instant;
 use tonic::{Code, Request, Status};
 
 use crate::config::load::Loaded;
@@ -187,9 +188,16 @@ impl Asks for Asking {
                     None => message,
                 };
                 let matter = Matter::of_message(&message);
+                let began = Instant::now();
                 match broker.caller.call::<O>(message, broker.patience).await {
                     Ok(answer) => Ok(answer.into_inner()),
-                    Err(status) => Err(broker.failure(call, &matter, &status)),
+                    Err(status) => {
+                        // It was sent again, and what was sent first may be with another portal.
+                        if let Some(request) = call.request.filter(|_| began.elapsed() >= AGAIN) {
+                            broker.open.lost(&request.id);
+                        }
+                        Err(broker.failure(call, &matter, &status))
+                    }
                 }
             }
         }

@@ -1,8 +1,8 @@
 //! Points in time, as people write and read them: in UTC, so that staff in two places mean the same.
 //!
-//! Written: `2026-11-29`, `2026-11-29T08:30` (seconds and a Z may follow), or so long ago: `90m`, `12h`, `7d`. The calendar is
-//! the Gregorian one, by the algorithm of Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms" (`days_from_civil`,
-//! `civil_from_days`).
+//! Written: `2026-11-29`, `2026-11-29T08:30` (seconds and a Z may follow), or so long ago: `90m`, `12h`, `7d`.
+
+use portal::calendar::{UtcOffset, civil_from_days, days_from_civil};
 
 const SECOND_MS: i64 = 1_000;
 const MINUTE_MS: i64 = 60 * SECOND_MS;
@@ -15,7 +15,15 @@ pub const FORMS: &str = "a time: 2026-11-29, 2026-11-29T08:30 (UTC), or so long 
 /// Milliseconds since 1970 of what is written; `None`: it is no time, or before 1970.
 #[must_use]
 pub fn read(text: &str, now_ms: i64) -> Option<i64> {
-    let ms = ago_ms(text).map(|ago| now_ms.saturating_sub(ago)).or_else(|| date_ms(text))?;
+    read_at(text, now_ms, UtcOffset::default())
+}
+
+/// The same where clocks are so far ahead of UTC; what has a Z is UTC all the same.
+#[must_use]
+pub fn read_at(text: &str, now_ms: i64, place: UtcOffset) -> Option<i64> {
+    let ahead_ms = if text.ends_with('Z') { 0 } else { place.ms() };
+    let ms =
+        ago_ms(text).map(|ago| now_ms.saturating_sub(ago)).or_else(|| Some(date_ms(text)? - ahead_ms))?;
     (ms > 0).then_some(ms)
 }
 
@@ -66,25 +74,6 @@ fn number_of(text: &str, digits: std::ops::RangeInclusive<usize>) -> Option<i64>
     if is_number { text.parse().ok() } else { None }
 }
 
-/// Days since 1970-01-01.
-fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let (era, of_era) = (year.div_euclid(400), year.rem_euclid(400));
-    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
-}
-
-/// Year, month and day.
-fn civil_from_days(days: i64) -> (i64, i64, i64) {
-    let days = days + 719_468;
-    let (era, of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
-    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    let shifted = (5 * of_year + 2) / 153;
-    let (day, month) = (of_year - (153 * shifted + 2) / 5 + 1, (shifted + 2) % 12 + 1);
-    (era * 400 + year + i64::from(month <= 2), month, day)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,6 +95,19 @@ mod tests {
             ("7d", NOW_MS - 7 * DAY_MS),
         ] {
             assert_eq!(read(text, NOW_MS), Some(ms), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_time_of_a_place_is_before_or_after_that_of_utc_and_so_long_ago_is_the_same() {
+        let place = UtcOffset::parse("-03:00").expect("an offset");
+        for (text, ms) in [
+            ("2026-11-29T11:20", NOW_MS),
+            ("2026-11-29T14:20Z", NOW_MS),
+            ("2026-11-29", NOW_MS - 11 * HOUR_MS - 20 * MINUTE_MS),
+            ("12h", NOW_MS - 12 * HOUR_MS),
+        ] {
+            assert_eq!(read_at(text, NOW_MS, place), Some(ms), "{text}");
         }
     }
 

@@ -35,12 +35,16 @@ pub enum Admin {
     GetShop,
     SetShop,
     ListEvents,
+    ListSales,
     Reindex,
     Settle,
     Portal,
     Help,
     Exit,
 }
+
+/// What the rows of sales are of.
+const SALES_ROWS: &[&str] = &["day", "product"];
 
 /// The table.
 pub static MENU: Menu<Admin> = Menu { title: "feira admin: clients, products, stock, orders", verbs: &VERBS };
@@ -64,7 +68,7 @@ const fn moving(
     Verb { operation, name, aliases, args: &ORDER, flags: &OF_MOVE, about, example }
 }
 
-static VERBS: [Verb<Admin>; 29] = [
+static VERBS: [Verb<Admin>; 30] = [
     Verb {
         operation: Admin::InsertClient,
         name: "insert-client",
@@ -337,6 +341,33 @@ static VERBS: [Verb<Admin>; 29] = [
         ],
         about: "lists what was done, the oldest first: who did what, and what it changed",
         example: "list-events --product banana-prata --limit 20",
+    },
+    Verb {
+        operation: Admin::ListSales,
+        name: "list-sales",
+        aliases: &["listarVendas", "sales"],
+        args: &[],
+        flags: &[
+            with("--day", "DAY", Kind::Text, "of this day, such as 2026-11-30; else of today"),
+            with("--month", "MONTH", Kind::Text, "of this month, such as 2026-11"),
+            with("--from", "TIME", Kind::Time, "from then on: 2026-11-29T08:30, 12h, 7d"),
+            with("--to", "TIME", Kind::Time, "before then; else up to now"),
+            with(
+                "--utc-offset",
+                "OFFSET",
+                Kind::Text,
+                "days and times by clocks so far ahead of UTC, such as -03:00",
+            ),
+            with(
+                "--by",
+                "ROWS",
+                Kind::OneOf(SALES_ROWS),
+                "a row for each day (else, too), or for each product, the best sellers first",
+            ),
+            LIMIT,
+        ],
+        about: "adds up what was sold, and what was taken back: orders, units, money, by day or by product",
+        example: "list-sales --month 2026-11 --by product --limit 10",
     },
     Verb {
         operation: Admin::Reindex,

@@ -2,7 +2,7 @@
 //!
 //! ```json
 //! {"keeper":"…","renewed_ms":1764403200000,
-//!  "groups":{"1":{"read":{"offset":1234,"index":7},"published":{"offset":1200,"index":5},"since":9,"first":17,"events":900,"bytes":240000}}}
+//!  "groups":{"1":{"read":{"offset":1234,"index":7},"published":{"offset":1200,"index":5},"since":9,"first":17,"dropped_ms":1761811200000,"events":900,"bytes":240000}}}
 //! ```
 //!
 //! One admin portal at a time is the keeper: it follows the feed, publishes it where there is a broker, counts it, and drops what is older than the shop
@@ -25,6 +25,9 @@ pub const KEY: &[u8] = b"feed";
 pub const LEASE_MS: i64 = 15_000;
 /// Where the record says when it was written.
 pub const RENEWED: &str = "/renewed_ms";
+
+/// `since` of a feed that is as old as the shop: no order was there when it was first kept.
+pub const FROM_THE_BEGINNING: u64 = 1;
 
 /// The record as stored.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -52,6 +55,9 @@ pub struct GroupFeed {
     pub since: u64,
     /// Events below this offset are kept no more.
     pub first: u64,
+    /// The latest time of those that were dropped; `None`: none were, or by a program that did not note it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dropped_ms: Option<i64>,
     /// How many are kept of those that were read.
     pub events: u64,
     /// And how many bytes: keys and records.
@@ -96,9 +102,11 @@ mod tests {
     #[test]
     fn the_record_of_the_feed_is_stored_as_documented() {
         let (read, published) = (Place { offset: 1_234, index: 7 }, Place { offset: 1_200, index: 5 });
-        let feed = GroupFeed { read, published, since: 9, first: 17, events: 900, bytes: 240_000 };
-        let groups = BTreeMap::from([(1, feed)]);
-        let record = FeedRecord { keeper: "k".to_owned(), renewed_ms: 5, groups };
+        let feed =
+            GroupFeed { read, published, since: 9, first: 17, dropped_ms: None, events: 900, bytes: 240_000 };
+        let of =
+            |feed| FeedRecord { keeper: "k".to_owned(), renewed_ms: 5, groups: BTreeMap::from([(1, feed)]) };
+        let record = of(feed);
         let text = concat!(
             r#"{"keeper":"k","renewed_ms":5,"#,
             r#""groups":{"1":{"read":{"offset":1234,"index":7},"published":{"offset":1200,"index":5},"#,
@@ -107,6 +115,9 @@ mod tests {
         assert_eq!(String::from_utf8_lossy(&record.to_bytes()), text);
         let stored = Record { data: text.to_owned().into(), ..Record::default() };
         assert_eq!(FeedRecord::read(Some(&stored)), Ok(Some(record)));
+        let text = text.replace(r#""first":17,"#, r#""first":17,"dropped_ms":3,"#);
+        let record = of(GroupFeed { dropped_ms: Some(3), ..feed });
+        assert_eq!(String::from_utf8_lossy(&record.to_bytes()), text);
         assert_eq!(FeedRecord::read(None), Ok(None));
     }
 }

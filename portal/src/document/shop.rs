@@ -1,7 +1,7 @@
 //! The shop's own record (`shop`): the version of the forms of its records, and the rules that all portals go by.
 //!
 //! ```json
-//! {"schema":3,"orders_listed":true,"hold_ms":1800000,"currency":"BRL","feed_days":90,"decimals":3}
+//! {"schema":4,"orders_listed":true,"hold_ms":1800000,"currency":"BRL","feed_days":90,"decimals":3}
 //! ```
 //!
 //! A shop without the record is of version 1, without rules. The first portal of a later program raises the version before it serves
@@ -25,8 +25,9 @@ use crate::money::Total;
 pub const KEY: &[u8] = b"shop";
 /// The version that this program writes. 1: everything before the record was. 2: orders have rows in the list by time. 3: each
 /// operation leaves an event in the feed; orders and their lines may have `extra`, and the shop `decimals`: programs before read both records
-/// strictly and would call them damaged.
-pub const SCHEMA_VERSION: u32 = 3;
+/// strictly and would call them damaged. 4: the record of the feed may say of when the dropped events were (`dropped_ms`), and clients and products
+/// that are being deleted are noted for whoever goes on with it.
+pub const SCHEMA_VERSION: u32 = 4;
 
 const MINUTE_MS: i64 = 60_000;
 
@@ -189,8 +190,11 @@ mod tests {
 
     #[test]
     fn a_shop_of_a_later_program_is_no_damage() {
-        let later = stored(r#"{"schema":4,"moons":["full"]}"#);
-        assert_eq!(ShopRecord::read(Some(&later)), Err(Error::Outdated { schema: 4, known: 3 }));
+        let later = stored(r#"{"schema":99,"moons":["full"]}"#);
+        assert_eq!(
+            ShopRecord::read(Some(&later)),
+            Err(Error::Outdated { schema: 99, known: SCHEMA_VERSION })
+        );
         for bad in ["", "[]", r#"{"schema":2,"moons":1}"#, r#"{"schema":-1}"#, r#"{"hold_ms":3}"#] {
             let read = ShopRecord::read(Some(&stored(bad)));
             assert!(matches!(read, Err(Error::Damaged { .. })), "{bad}: {read:?}");

@@ -19,17 +19,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proto::store::{Txn, TxnResponse};
-use store_client::Group;
+use store_client::{Group, Range};
 use tokio::time::{Instant, sleep};
 
 use super::publisher::Publisher;
 use crate::attempt::send_step;
 use crate::config::Bus;
 use crate::document::event::EventRecord;
-use crate::document::feed::{FeedRecord, GroupFeed, KEY, LEASE_MS, RENEWED};
+use crate::document::feed::{FROM_THE_BEGINNING, FeedRecord, GroupFeed, KEY, LEASE_MS, RENEWED};
 use crate::error::Error;
 use crate::event_place::{self, Place};
 use crate::handle::Portal;
+use crate::key;
 use crate::limits::{FEED_BYTES_MAX, FEED_DROPPED_MAX, PAGE_MAX};
 
 /// Between two looks at a feed that had nothing new: doubled each time, up to the second.
@@ -111,9 +112,25 @@ async fn acquire(
             .guard_not_before(KEY, stored.renewed_ms.saturating_add(LEASE_MS)),
         _ => Txn::new().guard_absent(KEY),
     };
-    let mine = FeedRecord { keeper: id.to_owned(), ..stored.unwrap_or_default() };
+    let first = match stored {
+        Some(stored) => stored,
+        None => begun(portal).await?,
+    };
+    let mine = FeedRecord { keeper: id.to_owned(), ..first };
     let answer = send_step(portal, put(txn, portal, &mine)).await?;
     Ok(answer.success.then(|| (mine, answer.offset())))
+}
+
+/// The record of a feed that nobody has kept before: where there are no orders yet, each will have left its events.
+async fn begun(portal: &Portal) -> Result<FeedRecord, Error> {
+    let mut record = FeedRecord::default();
+    for group in portal.store().groups() {
+        let orders = portal.scan_of(group, &Range::Prefix(key::orders()), 1, |_| true).await?;
+        if orders.records.is_empty() {
+            record.groups.insert(group, GroupFeed { since: FROM_THE_BEGINNING, ..GroupFeed::default() });
+        }
+    }
+    Ok(record)
 }
 
 fn put(txn: Txn, portal: &Portal, record: &FeedRecord) -> Txn {
@@ -362,6 +379,7 @@ async fn drop_old(portal: &Portal, kept: &mut Kept, group: Group) -> Result<Writ
             }
             over = over.saturating_sub(bytes);
             after.first = place.offset + 1;
+            after.dropped_ms = after.dropped_ms.max(Some(at_ms));
             // Who hears the next one from the broker hears that some before it were never told.
             after.published = after.published.max(place);
             after.events = after.events.saturating_sub(1);

@@ -62,6 +62,12 @@ pub(super) fn damaged(group: Group, place: Place, key: &[u8], error: &Error) -> 
     }
 }
 
+/// Whether an event stands in the place of one that cannot be read.
+#[must_use]
+pub fn is_damaged(event: &Event) -> bool {
+    event.did == DAMAGED
+}
+
 fn facts(facts: &Facts) -> Option<EventFacts> {
     let Facts { state, total, description, price, rules, hold_ms, currency, feed_days, decimals } = facts;
     let minutes = |ms: &i64| u32::try_from(ms.div_euclid(MINUTE_MS)).unwrap_or(u32::MAX);

@@ -72,8 +72,10 @@ pub fn request(
         headers.push((HeaderName::from_static(IDEMPOTENCY_KEY_CREATED), id.created_ms.to_string()));
     }
     for (name, text) in headers {
-        let value = HeaderValue::from_str(&text)
+        let mut value = HeaderValue::from_str(&text)
             .map_err(|_| Error::invalid(name.as_str(), "has characters that no header can have"))?;
+        // Each request has another: no compression need remember them.
+        value.set_sensitive(true);
         request.headers_mut().insert(name, value);
     }
     if resource.method.has_body() {

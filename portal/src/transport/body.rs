@@ -32,10 +32,25 @@ pub(super) fn is_json(content_type: Option<&str>) -> Result<(), Error> {
 
 /// One object of members and what is inside another.
 pub(super) fn merged(members: &[Member], inside: &str) -> Vec<u8> {
-    let members = members.iter().map(|(name, value)| format!("{}:{value}", Value::from(name.as_str())));
-    let inside = Some(inside.to_owned()).filter(|inside| !inside.trim().is_empty());
-    let all: Vec<String> = members.chain(inside).collect();
-    format!("{{{}}}", all.join(",")).into_bytes()
+    let written = "text and numbers are JSON";
+    let mut text = Vec::with_capacity(inside.len() + 64 * members.len() + 2);
+    text.push(b'{');
+    for (at, (name, value)) in members.iter().enumerate() {
+        if at > 0 {
+            text.push(b',');
+        }
+        serde_json::to_writer(&mut text, name).expect(written);
+        text.push(b':');
+        serde_json::to_writer(&mut text, value).expect(written);
+    }
+    if !inside.trim().is_empty() {
+        if !members.is_empty() {
+            text.push(b',');
+        }
+        text.extend_from_slice(inside.as_bytes());
+    }
+    text.push(b'}');
+    text
 }
 
 /// When a request id was made, milliseconds since 1970, if it says so: a UUID of version 7 does (RFC 9562). 0: it does not.

@@ -21,7 +21,8 @@ use axum::http::HeaderValue;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::Response;
 use axum::routing::get;
-use futures::StreamExt as _;
+use futures::future::ready;
+use futures::{StreamExt as _, stream};
 use proto::portal::ListEventsResponse;
 use serde_json::Value;
 
@@ -45,6 +46,9 @@ pub const PARAMETERS: &[Parameter] = &[
     Parameter { name: "oid", of: Of::Text },
 ];
 
+/// A comment: what is told first, so that the caller has the head of the answer before there is an event, and its admission ends.
+const BEGINNING: &[u8] = b":\n\n";
+
 /// Its route.
 pub(crate) fn router(portal: &Arc<Portal>) -> Router {
     let portal = Arc::clone(portal);
@@ -52,12 +56,12 @@ pub(crate) fn router(portal: &Arc<Portal>) -> Router {
         PATH,
         get(move |request: Request| {
             let portal = Arc::clone(&portal);
-            async move { stream(&portal, request).await.unwrap_or_else(refused) }
+            async move { watched(&portal, request).await.unwrap_or_else(refused) }
         }),
     )
 }
 
-async fn stream(portal: &Arc<Portal>, request: Request) -> Result<Response, Error> {
+async fn watched(portal: &Arc<Portal>, request: Request) -> Result<Response, Error> {
     let (parts, body) = request.into_parts();
     // To its end, as every request.
     axum::body::to_bytes(body, REQUEST_BYTES_MAX).await.map_err(|error| unread(&error))?;
@@ -77,7 +81,8 @@ async fn stream(portal: &Arc<Portal>, request: Request) -> Result<Response, Erro
         _ => of("after"),
     };
     let pages = portal.watch_events(&after, wanted).await?;
-    let text = pages.map(|page| Ok::<_, Infallible>(page.map_or_else(ended, |page| told(&page))));
+    let text = pages.map(|page| page.map_or_else(ended, |page| told(&page)));
+    let text = stream::once(ready(Bytes::from_static(BEGINNING))).chain(text).map(Ok::<_, Infallible>);
     let mut response = Response::new(Body::from_stream(text));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -111,8 +111,8 @@ async fn answer(portal: Arc<Portal>, operation: &'static Registered, request: Re
     };
     let Answered { done, token } = operation.run(portal, asked).await;
     let mut response = done.map_or_else(refused, told);
-    if let Some(token) = token.and_then(|token| HeaderValue::from_str(&token.to_string()).ok()) {
-        response.headers_mut().insert(SESSION_HEADER, token);
+    if let Some(token) = token {
+        response.headers_mut().insert(SESSION_HEADER, token.header());
     }
     response
 }

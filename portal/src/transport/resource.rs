@@ -142,6 +142,14 @@ pub const EVENTS_PAGE: &[Parameter] = &[
     Parameter { name: "pid", of: Of::Text },
     Parameter { name: "oid", of: Of::Text },
 ];
+/// Those of the sales of a span.
+pub const SALES_PAGE: &[Parameter] = &[
+    Parameter { name: "from_ms", of: Of::Time },
+    Parameter { name: "to_ms", of: Of::Time },
+    Parameter { name: "utc_offset", of: Of::Text },
+    Parameter { name: "limit", of: Of::Number },
+    Parameter { name: "after", of: Of::Text },
+];
 /// Those of the list of all clients' orders.
 pub const ORDERS_PAGE: &[Parameter] = &[
     Parameter { name: "state", of: Of::State },

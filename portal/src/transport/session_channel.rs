@@ -5,7 +5,7 @@
 
 use std::task::{Context, Poll};
 
-use axum::http::{HeaderValue, Request, Response};
+use axum::http::{Request, Response};
 use futures::future::BoxFuture;
 use tonic::codegen::Service;
 
@@ -44,9 +44,8 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let Some(session) = self.session.clone() else { return Box::pin(self.inner.call(request)) };
         let sent = session.token();
-        let token = sent.token.as_ref().and_then(|token| HeaderValue::from_str(&token.to_string()).ok());
-        if let Some(token) = token {
-            request.headers_mut().insert(SESSION_HEADER, token);
+        if let Some(token) = &sent.token {
+            request.headers_mut().insert(SESSION_HEADER, token.header());
         }
         let answer = self.inner.call(request);
         Box::pin(async move {

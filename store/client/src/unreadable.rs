@@ -27,6 +27,16 @@ pub fn unreadable(status: &Status) -> Option<String> {
     Some(format!("is no message: {}", place.unwrap_or(status.message())))
 }
 
+/// A response whose status, if that is in its headers, is put into other words where `explain` has some: the answer to a call of one
+/// message, which has no other status than that or success.
+pub fn explained_head<F>(response: Response<Body>, explain: F) -> Response<Body>
+where
+    F: Fn(&Status) -> Option<Status>,
+{
+    let status = Status::from_header_map(response.headers());
+    status.as_ref().and_then(explain).map_or(response, Status::into_http)
+}
+
 /// A response whose status is put into other words where `explain` has some, whether it comes in the headers (a call that
 /// failed) or after the body (a stream).
 pub fn explained<F>(response: Response<Body>, explain: F) -> Response<Body>

@@ -19,7 +19,8 @@ pub(crate) struct Effect {
     pub(crate) stored: Option<Vec<u8>>,
 }
 
-/// A row of another space, and what it is from now on; `None`: gone.
+/// A row of another space: a new one, or `None`: it goes. No row of a transaction over several groups is written over, and most
+/// are gone within a millisecond.
 #[derive(Clone, Debug)]
 pub(crate) struct RowChange {
     pub(crate) space: Space,
@@ -60,7 +61,8 @@ pub(crate) fn store_rows(
         text.push(row.space.number());
         push(&mut text, &row.key, row.value.as_deref());
         match &row.value {
-            Some(value) => write.put(row.space, &row.key, value)?,
+            // As a new one it goes without a trace that each later look at the locks would walk over ([`crate::layer`]).
+            Some(value) => write.insert(row.space, &row.key, value)?,
             None => {
                 let was_there = write.delete(row.space, &row.key)?;
                 assert!(was_there, "only what is there is deleted");

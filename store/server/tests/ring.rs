@@ -36,9 +36,9 @@ async fn set(
     kv: &mut KvClient<Channel>,
     text: &str,
     identity: Option<Identity>,
-) -> Response<proto::store::WriteResponse> {
+) -> Result<Response<proto::store::WriteResponse>, Status> {
     let request = SetRequest { route: ANYWHERE, key: key(text), timestamp_ms: 7, data: key("one"), identity };
-    kv.set(request).await.unwrap()
+    kv.set(request).await
 }
 
 fn refused<T: std::fmt::Debug>(answer: Result<T, Status>) -> (Code, FailureReason, String) {
@@ -54,45 +54,57 @@ fn keys_of_shards() -> Vec<String> {
     (0..3).map(|slot| of(slot).unwrap()).collect()
 }
 
+/// Every operation on a key that was never used, at a node that is so many hops from its shard. An error: the shard's leader changed,
+/// as it may where many tests share a machine.
+async fn every_operation(kv: &mut KvClient<Channel>, text: &str, away: usize) -> Result<(), Status> {
+    let id = request_identity([1; 16]);
+    let answer = set(kv, text, Some(id.clone())).await?;
+    assert_eq!(hops(&answer).unwrap_or(0), away, "{text}");
+    assert_eq!((answer.get_ref().status(), answer.get_ref().version), (Outcome::Success, 1));
+    assert_eq!(set(kv, text, None).await?.get_ref().status(), Outcome::Error, "it is there");
+    let get = GetRequest { route: ANYWHERE, key: key(text), freshness: None };
+    let got = kv.get(get).await?.into_inner();
+    assert_eq!((got.status(), &got.record.unwrap().data[..]), (Outcome::Success, &b"one"[..]));
+
+    let change = TestAndSetRequest {
+        route: ANYWHERE,
+        key: key(text),
+        data: key("two"),
+        timestamp_ms: 8,
+        version: 1,
+        identity: None,
+    };
+    assert_eq!(kv.test_and_set(change.clone()).await?.get_ref().status(), Outcome::Success);
+    assert_eq!(kv.test_and_set(change).await?.get_ref().status(), Outcome::ErrorWv);
+    let delete = DeleteVersionRequest { route: ANYWHERE, key: key(text), version: 1, identity: None };
+    assert_eq!(kv.delete_version(delete).await?.get_ref().status(), Outcome::ErrorWv);
+    let txn = Some(Txn::new().put(key(text), 9, "three"));
+    let txn = TxnRequest { route: ANYWHERE, txn, identity: None };
+    assert!(kv.txn(txn).await?.get_ref().success);
+    let delete = DeleteRequest { route: ANYWHERE, key: key(text), identity: None };
+    assert_eq!(kv.delete(delete.clone()).await?.get_ref().status(), Outcome::Success);
+    assert_eq!(kv.delete(delete).await?.get_ref().status(), Outcome::Error);
+    let outcome = OutcomeRequest { route: ANYWHERE, tag: key(text), identity: Some(id) };
+    assert_eq!(kv.outcome(outcome).await?.get_ref().verdict(), Verdict::Done);
+    Ok(())
+}
+
 #[tokio::test]
 async fn any_node_answers_every_operation_for_any_key() {
     let nodes = RingNodes::start(3, 3, Routing::Full).await;
     for at in 0..9 {
         let mut kv = nodes.kv(at);
         for (slot, of_shard) in keys_of_shards().iter().enumerate() {
-            let name = format!("{of_shard}/{at}");
-            // In braces, so that it is of that shard for every node that asks.
-            let text = format!("{{{of_shard}}}{name}");
-            let id = request_identity([1; 16]);
-            let answer = set(&mut kv, &text, Some(id.clone())).await;
-            assert_eq!(hops(&answer).unwrap_or(0), usize::from(at / 3 != slot), "of {at} for shard {slot}");
-            assert_eq!((answer.get_ref().status(), answer.get_ref().version), (Outcome::Success, 1));
-            assert_eq!(set(&mut kv, &text, None).await.get_ref().status(), Outcome::Error, "it is there");
-            let get = GetRequest { route: ANYWHERE, key: key(&text), freshness: None };
-            let got = kv.get(get).await.unwrap().into_inner();
-            assert_eq!((got.status(), &got.record.unwrap().data[..]), (Outcome::Success, &b"one"[..]));
-
-            let change = TestAndSetRequest {
-                route: ANYWHERE,
-                key: key(&text),
-                data: key("two"),
-                timestamp_ms: 8,
-                version: 1,
-                identity: None,
-            };
-            assert_eq!(kv.test_and_set(change.clone()).await.unwrap().get_ref().status(), Outcome::Success);
-            assert_eq!(kv.test_and_set(change).await.unwrap().get_ref().status(), Outcome::ErrorWv);
-            let delete =
-                DeleteVersionRequest { route: ANYWHERE, key: key(&text), version: 1, identity: None };
-            assert_eq!(kv.delete_version(delete).await.unwrap().get_ref().status(), Outcome::ErrorWv);
-            let txn = Some(Txn::new().put(key(&text), 9, "three"));
-            let txn = TxnRequest { route: ANYWHERE, txn, identity: None };
-            assert!(kv.txn(txn).await.unwrap().get_ref().success);
-            let delete = DeleteRequest { route: ANYWHERE, key: key(&text), identity: None };
-            assert_eq!(kv.delete(delete.clone()).await.unwrap().get_ref().status(), Outcome::Success);
-            assert_eq!(kv.delete(delete).await.unwrap().get_ref().status(), Outcome::Error);
-            let outcome = OutcomeRequest { route: ANYWHERE, tag: key(&text), identity: Some(id) };
-            assert_eq!(kv.outcome(outcome).await.unwrap().get_ref().verdict(), Verdict::Done);
+            let away = usize::from(at / 3 != slot);
+            for attempt in 0.. {
+                // In braces, so that it is of that shard for every node that asks.
+                let text = format!("{{{of_shard}}}{of_shard}/{at}/{attempt}");
+                let Err(status) = every_operation(&mut kv, &text, away).await else { break };
+                let reason = failure_from(&status).reason();
+                let leader_changed =
+                    matches!(reason, FailureReason::UnknownOutcome | FailureReason::NotLeader);
+                assert!(leader_changed && attempt < 10, "{at} for shard {slot}: {status}");
+            }
         }
     }
     nodes.stop_all().await;
@@ -117,7 +129,7 @@ async fn requests_arrive_over_the_hops_of_theory_with_every_table() {
                 while let Some(next) = ring.next(table, place, owner) {
                     (place, expected) = (next, expected + 1);
                 }
-                let answer = set(&mut kv, &text, None).await;
+                let answer = set(&mut kv, &text, None).await.unwrap();
                 assert_eq!(hops(&answer).unwrap_or(0), expected, "{routing:?}: {text} from {at} to {owner}");
                 let get = GetRequest { route: ANYWHERE, key: key(&text), freshness: None };
                 assert_eq!(kv.get(get).await.unwrap().get_ref().status(), Outcome::Success);

@@ -50,6 +50,15 @@ impl World {
     }
 
     fn send_change(&mut self, node: usize, change: MemberChange) {
+        if let MemberChange::AddLearner(member) = change
+            && self.drivers[index_of(member.node)].is_outdated()
+        {
+            // The group may go on by later rules than its program knows, since nobody asked it: a real one ends there, and says why.
+            self.trace.say(self.now.us(), || format!("the operator updates the program of {}", member.node));
+            self.end(index_of(member.node), false);
+            self.agenda.add(self.now.us() + LOOK_US, Event::Start(index_of(member.node)));
+            return;
+        }
         let (now, number) = (self.now.us(), self.operator.numbers + 1);
         self.operator.numbers = number;
         self.operator.waits = Some((number, now + ANSWER_US_MAX));

@@ -279,6 +279,11 @@ impl Driver {
         }
     }
 
+    /// Whether it runs an earlier program.
+    pub(crate) fn is_outdated(&self) -> bool {
+        self.up.as_ref().is_some_and(|up| up.program < STATE_MACHINE_VERSION)
+    }
+
     /// Recovers and runs.
     ///
     /// # Errors

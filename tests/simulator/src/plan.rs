@@ -66,7 +66,7 @@ impl Plan {
         let swarm = swarm.unwrap_or(chosen);
         let spares = if swarm.contains(&Kind::MemberChange) { random.usize(1..=SPARES_MAX) } else { 0 };
         let faults = faults::schedule(&mut random, &swarm, (nodes, nodes + spares), FAULTS_US);
-        let log_bytes = [u64::MAX, 4_000, 10_000, 30_000, 200_000][random.usize(..5)];
+        let log_bytes = [u64::MAX, 16_000, 40_000, 120_000, 800_000][random.usize(..5)];
         let ticks = if random.u32(..4) == 0 { u64::MAX } else { random.u64(100..3_000) };
         Plan {
             seed,

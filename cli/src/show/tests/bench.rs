@@ -1,15 +1,16 @@
 //! The screen of a measurement.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::answers;
 use crate::bench::args::Work;
+use crate::bench::lane::{Lane, Way};
 use crate::bench::machine::Machine;
 use crate::bench::measure::Round;
 use crate::bench::plan::Plan;
 use crate::bench::report::{Series, report};
 use crate::bench::tally::Tally;
-use crate::shop::via::Way;
 
 /// A round with that many operations in five seconds, which take a millisecond and more, each somewhat longer than the last.
 fn round(operations: u64, cpu_ms: u64, sync_us: u64) -> Round {
@@ -22,6 +23,7 @@ fn round(operations: u64, cpu_ms: u64, sync_us: u64) -> Round {
         overdue: 0,
         servers: 6,
         cpu: Some(Duration::from_millis(cpu_ms)),
+        cpu_by_part: BTreeMap::new(),
         machine: Machine {
             cpu_loop: Duration::from_micros(8_125),
             fdatasync: Some(Duration::from_micros(sync_us)),
@@ -41,15 +43,15 @@ fn a_measurement_fits() {
         keys: 10_000,
         rate: Some(20_000),
         hot: false,
-        via: Way::Grpc,
+        lanes: vec![Lane::Cluster(Way::Grpc)],
     };
     let mut late = round(100_000, 9_870, 1_240);
     late.overdue = 1_234;
     late.tally.failed("OVERLOADED".to_owned());
     late.tally.failed("NO_ANSWER".to_owned());
     let all = [
-        Series { clients: 1, rounds: vec![round(2_600, 1_310, 640), round(2_480, 1_290, 652)] },
-        Series { clients: 1_024, rounds: vec![late, round(98_765, 9_650, 655)] },
+        Series { rounds: vec![round(2_600, 1_310, 640), round(2_480, 1_290, 652)], ..Series::new(1, "grpc") },
+        Series { rounds: vec![late, round(98_765, 9_650, 655)], ..Series::new(1_024, "grpc") },
     ];
     answers("bench", &report(&plan, &all));
 }

@@ -2,7 +2,8 @@
 
 use proto::portal::{
     ChangedOrder, Client, Damage, DamagedRecord, DeleteResponse, Order, OrderLine, OrderState, OrderSummary,
-    Product, ReindexResponse, ShopRules, StaffNote, StaffOrderSummary, Stock,
+    Product, ReindexResponse, Sales, SalesOfDay, SalesOfProduct, ShopRules, StaffNote, StaffOrderSummary,
+    Stock,
 };
 use proto::store::outcome_response::Verdict;
 use proto::store::{KeyRecord, OutcomeResponse, Position, Record, Status, WriteResponse};
@@ -10,6 +11,7 @@ use proto::store::{KeyRecord, OutcomeResponse, Position, Record, Status, WriteRe
 use super::{answers, screens};
 use crate::admin::order_view;
 use crate::admin::paging::Listing;
+use crate::admin::sales::{self, Added, Asked};
 use crate::admin::shop as rules_of_shop;
 use crate::admin::{reindex, view as staff};
 use crate::failure::Reader;
@@ -136,6 +138,56 @@ fn a_reindex_tells_what_it_did_and_what_it_left_out() {
 }
 
 #[test]
+fn sales_are_shown_by_day_and_by_product_with_what_was_taken_back() {
+    let day = |day: &str, amount: &str, back: u64| SalesOfDay {
+        day: day.into(),
+        orders: 214,
+        units: 1_890,
+        amount: amount.into(),
+        orders_back: back,
+        units_back: 3 * back,
+        amount_back: if back == 0 { "0.00".into() } else { format!("{}.90", 119 * back) },
+    };
+    let product = |pid: &str, description: &str, units: u64, back: u64| SalesOfProduct {
+        pid: pid.into(),
+        description: description.into(),
+        orders: 87,
+        units,
+        amount: "10431.3005".into(),
+        orders_back: back,
+        units_back: back,
+        amount_back: if back == 0 { "0.00".into() } else { "119.90".into() },
+    };
+    let page = Sales {
+        days: vec![day("2026-11-28", "13041.135", 0), day("2026-11-29", "1999999999999999998000.00", 2)],
+        products: vec![
+            product("banana-prata", "Banana prata", 900, 0),
+            product("parafuso-m3", "Parafuso M3, aço inoxidável", 2_880, 1),
+            product(
+                "queijo-minas-artesanal-da-canastra",
+                "Queijo minas artesanal da Canastra, meia cura, peça inteira de um quilo",
+                900,
+                1,
+            ),
+        ],
+        since_ms: 1_795_862_000_000,
+        so_far: true,
+        currency: "BRL".into(),
+        decimals: 2,
+        ..Sales::default()
+    };
+    let mut added = Added::default();
+    added.add(page).unwrap();
+    let asked =
+        Asked { span: 1..2, name: "2026-11".into(), offset: "-03:00".into(), by_product: false, limit: 0 };
+    answers("sales-by-day", &sales::view(&asked, &added));
+    answers("sales-by-product", &sales::view(&Asked { by_product: true, ..asked.clone() }, &added));
+    answers("best-sellers", &sales::view(&Asked { by_product: true, limit: 1, ..asked.clone() }, &added));
+    let none = Added::default();
+    answers("sales-none", &sales::view(&asked, &none));
+}
+
+#[test]
 fn orders_are_shown_with_their_totals() {
     answers("order", &shop::order("opened ", &order()));
     answers("order-empty", &shop::order("", &Order { lines: Vec::new(), total: "0.00".into(), ..order() }));
@@ -210,7 +262,7 @@ fn the_shops_rules_are_shown_and_an_order_says_until_when_it_is_held() {
     let rules = ShopRules {
         hold_minutes: 30,
         currency: "BRL".into(),
-        schema: 3,
+        schema: 4,
         orders_listed: true,
         etag: 1_284_663,
         feed_days: 30,

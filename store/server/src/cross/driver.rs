@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use proto::hash::ring_hash;
 use proto::store::ask_answer::Verdict;
@@ -29,6 +30,7 @@ use store_engine::{Answer, Reply};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
+use super::forgets::{self, Forgets};
 use super::lane::{self, Lane, Wanted};
 use super::payload::{Outgoing, Own, Payload, id_on_wire, in_core, on_wire};
 use super::split::split;
@@ -78,6 +80,8 @@ pub(crate) struct Cross {
     waited: Mutex<HashMap<CrossId, Who>>,
     /// One a slot.
     lanes: Vec<Lane>,
+    /// Decisions that are to be forgotten.
+    forgets: Forgets,
     /// The handle on the other groups' leaders.
     groups: Sharded,
     /// The part in consistent cuts.
@@ -95,6 +99,7 @@ impl Cross {
         let deadline = Duration::from_millis(PARTICIPANT_MS_MAX);
         let groups = forward.new_handle(shared.keys.borrow().id(), deadline)?;
         let (lanes, ends): (Vec<Lane>, Vec<lane::End>) = ring.slots().iter().map(|_| lane::lane()).unzip();
+        let (forgets, forgotten) = forgets::queue();
         let group = shared.me.route.group;
         let cross = Arc::new(Cross {
             shared: Arc::clone(shared),
@@ -104,6 +109,7 @@ impl Cross {
             waiting: Mutex::default(),
             waited: Mutex::default(),
             lanes,
+            forgets,
             groups,
             still: Still::new(Arc::clone(shared), runtime.clone()),
             runtime: runtime.clone(),
@@ -112,6 +118,7 @@ impl Cross {
             let shard = cross.groups.shard(slot).clone();
             runtime.spawn(lane::run(stepper(&cross), shard, end));
         }
+        runtime.spawn(forgets::run(forgetter(&cross), forgotten));
         let watched = watch::Watched {
             shared: Arc::clone(shared),
             ring: cross.ring.clone(),
@@ -327,9 +334,7 @@ impl Cross {
                 let range = coordinate::Arc { after, up_to };
                 self.lanes[part.slot].want(Wanted::Finish { id, offset: 0, range, commit: false });
             }
-            Output::AppendForget(id) => {
-                self.runtime.spawn(Arc::clone(self).forget(id));
-            }
+            Output::AppendForget(id) => self.forgets.want(id),
             Output::GiveUp(request, hindrance) => self.complete(request, Outcome::GivenUp(hindrance)),
             Output::AnswerUnknown(request) => self.complete(request, Outcome::Unknown),
         }
@@ -421,12 +426,13 @@ impl Cross {
         }
     }
 
-    async fn forget(self: Arc<Self>, id: CrossId) {
-        let command = ForgetCommand { ids: vec![id_on_wire(id)] };
+    /// Appends one entry that forgets these decisions.
+    async fn forget(self: Arc<Self>, ids: Vec<CrossId>) {
+        let command = ForgetCommand { ids: ids.iter().map(|id| id_on_wire(*id)).collect() };
         let told = self.shared.ask_for_ever(Ask::Write(command_of(Kind::Forget(command)))).await;
         // What was not appended is asked for again.
         if let Ok(NodeResponse::Reply(Reply::Done { .. })) = told {
-            self.step(Input::Forgotten(id));
+            ids.into_iter().for_each(|id| self.step(Input::Forgotten(id)));
         }
     }
 
@@ -478,4 +484,19 @@ fn unreadable(error: &store_db::Error) -> Failure {
 fn stepper(cross: &Arc<Cross>) -> impl Fn(Input<Payload>) -> bool + Send + Sync + 'static {
     let cross = Arc::downgrade(cross);
     move |input| cross.upgrade().map(|cross| cross.step(input)).is_some()
+}
+
+/// Forgets decisions for whoever does not keep the driver alive; false: it has gone.
+fn forgetter(
+    cross: &Arc<Cross>,
+) -> impl Fn(Vec<CrossId>) -> BoxFuture<'static, bool> + Send + Sync + 'static {
+    let cross = Arc::downgrade(cross);
+    move |ids| {
+        let cross = cross.upgrade();
+        Box::pin(async move {
+            let Some(cross) = cross else { return false };
+            cross.forget(ids).await;
+            true
+        })
+    }
 }

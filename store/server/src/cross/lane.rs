@@ -20,8 +20,10 @@ use tokio::sync::mpsc;
 
 use super::payload::{Outgoing, Payload, id_on_wire, in_core, on_wire};
 
-/// Requests of a kind under way to one group.
-const IN_FLIGHT_MAX: usize = 4;
+/// Prepares under way to one group, which a caller waits for.
+const PREPARING_MAX: usize = 2;
+/// Ends under way to one group: they go together, since only other transactions wait for them.
+const FINISHING_MAX: usize = 1;
 
 /// One thing that the leader of another group is to do.
 pub(super) enum Wanted {
@@ -79,10 +81,10 @@ pub(super) async fn run(step: impl Fn(Input<Payload>) -> bool, shard: Replicated
                 return;
             }
         }
-        if finishing.len() < IN_FLIGHT_MAX && !kept.finishes.is_empty() {
+        if finishing.len() < FINISHING_MAX && !kept.finishes.is_empty() {
             finishing.push(Box::pin(finish(shard.clone(), kept.some_finishes())));
         }
-        if preparing.len() < IN_FLIGHT_MAX && !kept.prepares.is_empty() {
+        if preparing.len() < PREPARING_MAX && !kept.prepares.is_empty() {
             preparing.push(Box::pin(prepare(shard.clone(), kept.some_prepares())));
         }
     }

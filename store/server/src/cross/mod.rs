@@ -17,6 +17,7 @@
 //! that finds another in the way tries again a moment later.
 
 mod driver;
+mod forgets;
 mod lane;
 mod payload;
 mod split;
