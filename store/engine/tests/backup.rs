@@ -6,15 +6,17 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use prost::Message as _;
-use proto::store::{AppliedState, Command, Member, Membership, Txn, TxnCommand, command};
+use proto::store::{AppliedState, Command, Frozen, Member, Membership, Txn, TxnCommand, command};
 use store_core::{Entry, EntryKind, GroupId, Incarnation, NodeId, Position};
-use store_db::{Memory, Space, Table as _, apply, state, transfer};
+use store_db::{Memory, Space, Table as _, Write as _, apply, state, transfer};
 use store_engine::backup::{Backup, BackupWriter, OFFSETS_SKIPPED};
 use store_log::sim::SimDisk;
-use store_log::{BootId, ClusterId, Identity, Log, Origin, SnapshotInfo};
+use store_log::{BootId, ClusterId, Identity, Log, Origin, SnapshotInfo, SnapshotReader};
 
 const NOW_MS: i64 = 5_000_000;
 const INCARNATION: u64 = 77;
+/// What every chunk of an exported state begins with.
+const HEAD_BYTES: usize = 5;
 
 fn members(incarnation: u64) -> Membership {
     let voter = Member { node: 1, incarnation, address: "localhost:1".to_owned(), ..Member::default() };
@@ -39,9 +41,8 @@ fn backed_up() -> (Memory, SimDisk) {
     backed_up_as(41)
 }
 
-/// The same, whose file says that it is of this offset.
-fn backed_up_as(offset: u64) -> (Memory, SimDisk) {
-    let at = Position::new(3, offset);
+/// A table of forty records.
+fn table() -> Memory {
     let entry = |offset, kind, payload: Vec<u8>| Entry {
         position: Position::new(3, offset),
         log_time_ms: 1_000 + i64::try_from(offset).unwrap(),
@@ -57,7 +58,13 @@ fn backed_up_as(offset: u64) -> (Memory, SimDisk) {
     let entries: Vec<Entry<Bytes>> = [first].into_iter().chain((2..42).map(put)).collect();
     let table = Memory::new();
     table.write(|write| apply(write, &mut store_db::Recent::default(), &entries)).unwrap();
-    let disk = SimDisk::new();
+    table
+}
+
+/// The same, whose file says that it is of this offset.
+fn backed_up_as(offset: u64) -> (Memory, SimDisk) {
+    let at = Position::new(3, offset);
+    let (table, disk) = (table(), SimDisk::new());
     table
         .read(|read| {
             let state = state::read(read)?;
@@ -111,6 +118,101 @@ fn a_group_founded_from_a_backup_has_its_rows_and_nothing_else_of_the_old_one() 
     // What is in the table after an import is what was in the old one.
     let number = usize::from(Space::Records.number());
     assert_eq!(contents.rows[number], 40);
+}
+
+/// The whole state of a group that stands still and has not forgotten these decisions, all of it, as a snapshot has it too.
+fn standing_still(decisions: &[Vec<u8>]) -> SimDisk {
+    let (table, disk) = (table(), SimDisk::new());
+    let state = table.read(state::read).unwrap();
+    let frozen = Some(Frozen { id: Bytes::from_static(&[7; 16]), offset: 40 });
+    let state = AppliedState { frozen, decided_count: decisions.len() as u64, ..state };
+    table
+        .write(|write| {
+            for (number, row) in (1_u64..).zip(decisions) {
+                let key = [1, 3, number].map(u64::to_be_bytes).concat();
+                write.put(Space::Decisions, &key, row)?;
+            }
+            write.put(Space::State, b"applied", &state.encode_to_vec())
+        })
+        .unwrap();
+    let info = SnapshotInfo {
+        number: 9,
+        position: Position::new(3, 41),
+        log_time_ms: state.log_time_ms,
+        state_machine_version: store_db::limits::STATE_MACHINE_VERSION,
+    };
+    let origin = Origin { cluster: ClusterId::new(b"old").unwrap(), group: GroupId(1) };
+    let mut writer = BackupWriter::create(disk.clone(), "shop", &origin, info).unwrap();
+    let whole = table.read(|read| {
+        transfer::export(read, &mut |chunk| {
+            writer.chunk(&chunk).unwrap();
+            Ok(())
+        })
+    });
+    whole.unwrap();
+    writer.finish().unwrap();
+    disk
+}
+
+/// Imports a founded folder's snapshot, as its node will; how many of its chunks are empty.
+fn imported(disk: &SimDisk) -> (Memory, usize) {
+    let (log, _) = Log::open(disk.clone(), &identity(), &boot(), store_log::Options::default()).unwrap();
+    let reader = SnapshotReader::open(disk, log.meta(), 1).unwrap();
+    let mut bytes = Vec::new();
+    reader
+        .each_block(|block: Bytes| {
+            bytes.extend_from_slice(&block);
+            Ok::<(), store_log::Error>(())
+        })
+        .unwrap();
+    let table = Memory::new();
+    let mut import = transfer::Import::begin(table.clone()).unwrap();
+    let (mut rest, mut empty, mut is_first) = (&bytes[..], 0, true);
+    let mut head = Vec::new();
+    while let Some((length, after)) = rest.split_first_chunk::<4>() {
+        let (chunk, after) = after.split_at(u32::from_le_bytes(*length) as usize);
+        if std::mem::take(&mut is_first) {
+            head = chunk[..HEAD_BYTES].to_vec();
+        }
+        empty += usize::from(chunk == head);
+        import.chunk(chunk).unwrap();
+        rest = after;
+    }
+    import.finish().unwrap();
+    (table, empty)
+}
+
+#[test]
+fn a_group_founded_from_one_that_stands_still_does_not_and_has_none_of_its_decisions() {
+    let row = || vec![7; store_db::limits::CHUNK_BYTES];
+    // One decision beside other rows, and so many that chunks have nothing else.
+    for (decisions, empty) in [(vec![vec![7; 30]], 0), (vec![row(), row(), row()], 2)] {
+        let file = standing_still(&decisions);
+        let backup = Backup::open(&file, "shop").unwrap();
+        let decided = usize::from(Space::Decisions.number());
+        assert!(backup.contents.state.frozen.is_some(), "it says of which cut it is");
+        assert_eq!(backup.contents.rows[decided], decisions.len() as u64);
+        let disk = SimDisk::new();
+        let beginning = backup.beginning(NOW_MS);
+        let incarnation = Incarnation(INCARNATION);
+        backup.found(&disk, &identity(), incarnation, &boot(), &members(INCARNATION), beginning).unwrap();
+        let (table, found_empty) = imported(&disk);
+        assert_eq!(found_empty, empty, "chunks that have nothing left");
+        let state = table.read(state::read).unwrap();
+        assert_eq!((state.frozen, state.decided_count), (None, 0));
+        let rows = |space| {
+            let mut count = 0;
+            let walked = table.read(|read| {
+                store_db::Read::walk(read, space, &[], &mut |_, _| {
+                    count += 1;
+                    Ok(true)
+                })
+            });
+            walked.unwrap();
+            count
+        };
+        assert_eq!((rows(Space::Decisions), rows(Space::Records)), (0, 40));
+    }
 }
 
 #[test]
