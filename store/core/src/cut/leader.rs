@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::{AGAIN_TICKS, ASK_TICKS_MAX, CutId, DECIDE_TICKS_MAX, Freeze, THAW_TICKS};
+use super::{AGAIN_TICKS, ASK_TICKS_MAX, CutId, DECIDE_TICKS_MAX, Freeze, OVER_MAX, THAW_TICKS};
 use crate::mutant;
 use crate::types::Epoch;
 
@@ -26,7 +26,7 @@ pub enum FreezeInput {
         /// Transactions that this leader has begun and that are not decided.
         undecided: usize,
     },
-    /// The driver of a cut has given it up, and an entry that ends its freeze follows.
+    /// The driver of a cut has done with it, and an entry that ends its freeze follows.
     GivenUp(CutId),
     /// The log has not taken the entry of a freeze.
     NotAppended(CutId),
@@ -74,6 +74,8 @@ pub struct FreezeLeader {
     asked: Option<Asked>,
     /// The freeze in force, and for how many ticks this leader has seen it.
     seen: Option<(Freeze, u32)>,
+    /// Cuts that are over, and for how many ticks, oldest first: their freezes may come yet.
+    over: Vec<(CutId, u32)>,
 }
 
 impl FreezeLeader {
@@ -93,7 +95,7 @@ impl FreezeLeader {
             FreezeInput::Lost => self.lose(&mut out),
             FreezeInput::Ask(id) => self.ask(id, &mut out),
             FreezeInput::See { frozen, prepared, undecided } => {
-                self.see(frozen);
+                self.see(frozen, &mut out);
                 self.go_on(prepared, undecided, &mut out);
             }
             FreezeInput::NotAppended(id) => {
@@ -102,6 +104,9 @@ impl FreezeLeader {
                 }
             }
             FreezeInput::GivenUp(id) => {
+                if self.leads.is_some() {
+                    self.remember_over(id);
+                }
                 if self.asked.take_if(|asked| asked.id == id).is_some() {
                     out.push(FreezeOutput::Refuse(id, Refusal::Late));
                 }
@@ -117,10 +122,22 @@ impl FreezeLeader {
         self.asked.is_none() && self.seen.is_none()
     }
 
-    /// Whether nothing is to be seen or waited for.
+    /// Whether nothing is to be seen or waited for, and nothing to be forgotten in time.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.may_begin()
+        self.may_begin() && self.over.is_empty()
+    }
+
+    fn is_over(&self, id: CutId) -> bool {
+        self.over.iter().any(|(known, _)| *known == id)
+    }
+
+    fn remember_over(&mut self, id: CutId) {
+        self.over.retain(|(known, _)| *known != id);
+        if self.over.len() >= OVER_MAX {
+            self.over.remove(0);
+        }
+        self.over.push((id, 0));
     }
 
     fn lose(&mut self, out: &mut Vec<FreezeOutput>) {
@@ -137,6 +154,9 @@ impl FreezeLeader {
             || self.seen.is_some_and(|(freeze, _)| is_anothers(freeze.id));
         if self.leads.is_none() {
             out.push(FreezeOutput::Refuse(id, Refusal::NotLeader));
+        } else if self.is_over(id) {
+            // Its driver waits no more, or asks for what it has thawed.
+            out.push(FreezeOutput::Refuse(id, Refusal::Late));
         } else if busy {
             out.push(FreezeOutput::Refuse(id, Refusal::Busy));
         } else {
@@ -144,10 +164,15 @@ impl FreezeLeader {
         }
     }
 
-    fn see(&mut self, frozen: Option<Freeze>) {
+    fn see(&mut self, frozen: Option<Freeze>, out: &mut Vec<FreezeOutput>) {
         let known = self.seen.map(|(freeze, _)| freeze);
-        if self.leads.is_some() && known != frozen {
-            self.seen = frozen.map(|freeze| (freeze, 0));
+        if self.leads.is_none() || known == frozen {
+            return;
+        }
+        self.seen = frozen.map(|freeze| (freeze, 0));
+        // Its entry was on the way when it was given up: what ended the freeze stands before it in the log.
+        if let Some(freeze) = frozen.filter(|freeze| self.is_over(freeze.id)) {
+            out.push(FreezeOutput::AppendThaw(freeze.id));
         }
     }
 
@@ -176,15 +201,21 @@ impl FreezeLeader {
     }
 
     fn tick(&mut self, out: &mut Vec<FreezeOutput>) {
+        self.over.retain_mut(|(_, ticks)| {
+            *ticks += 1;
+            *ticks < THAW_TICKS
+        });
         if let Some(asked) = &mut self.asked {
             asked.ticks += 1;
             if asked.ticks >= ASK_TICKS_MAX {
-                out.push(FreezeOutput::Refuse(asked.id, Refusal::Late));
-                // Where the entry is on its way it may come into force yet, and ends as any other.
-                if self.seen.is_some_and(|(freeze, _)| freeze.id == asked.id) {
-                    out.push(FreezeOutput::AppendThaw(asked.id));
-                }
+                let id = asked.id;
                 self.asked = None;
+                out.push(FreezeOutput::Refuse(id, Refusal::Late));
+                // Where the entry is on its way, the freeze ends when it is seen.
+                self.remember_over(id);
+                if self.seen.is_some_and(|(freeze, _)| freeze.id == id) {
+                    out.push(FreezeOutput::AppendThaw(id));
+                }
             }
         }
         if let Some((freeze, ticks)) = &mut self.seen {

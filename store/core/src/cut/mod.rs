@@ -10,7 +10,9 @@
 //! Promises: when every group has said that it is drained, and each freeze is still the same one where its group is cut, then no
 //! group has changed from the last of those answers to its cut: all cuts are of that moment. A freeze is named by its id *and* the
 //! offset of its entry, so that a copy of the entry that freezes a group anew is another freeze. A leader ends a freeze that
-//! it has seen in force for some time, whoever began it: a driver's end leaves no shop frozen.
+//! it has seen in force for some time, whoever began it: a driver's end leaves no shop frozen. A group is told to go on when its driver
+//! hears no more of its freeze, and its leader remembers for a while which cuts are over: a request or an entry that comes
+//! late freezes nothing for long.
 //!
 //! Leaves out: what a frozen group applies (`store_db`), messages and their loss, and whoever asks for a cut.
 
@@ -33,6 +35,8 @@ pub const ASK_TICKS_MAX: u32 = 100;
 pub const THAW_TICKS: u32 = 200;
 /// Ticks between two entries that end one freeze.
 pub const AGAIN_TICKS: u32 = 20;
+/// Cuts that a leader remembers to be over, at most; the oldest is forgotten first.
+pub const OVER_MAX: usize = 64;
 
 const _: () = assert!(DECIDE_TICKS_MAX < ASK_TICKS_MAX && ASK_TICKS_MAX < THAW_TICKS);
 

@@ -22,7 +22,8 @@ pub enum RoundOutput {
     Freeze(usize),
     /// Ask a group's leader for the cut of the freeze of this offset.
     Cut(usize, u64),
-    /// Ask a group's leader to end the freeze. It ends by itself if that is lost.
+    /// Ask a group's leader to end the freeze, which was not asked for again since it was answered. It ends by itself if that
+    /// is lost.
     Thaw(usize),
     /// The cut is there: [`Round::positions`].
     Taken,
@@ -37,6 +38,8 @@ pub struct Round<P> {
     drained: Vec<Option<u64>>,
     /// Where each group was cut.
     taken: Vec<Option<P>>,
+    /// Which groups have answered that they are frozen, or not.
+    has_answered: Vec<bool>,
     is_over: bool,
 }
 
@@ -45,16 +48,26 @@ impl<P: Copy> Round<P> {
     #[must_use]
     pub fn begin(groups: usize) -> (Round<P>, Vec<RoundOutput>) {
         let none = || (0..groups).map(|_| None).collect();
-        let round = Round { drained: none(), taken: (0..groups).map(|_| None).collect(), is_over: false };
+        let taken = (0..groups).map(|_| None).collect();
+        let has_answered = (0..groups).map(|_| false).collect();
+        let round = Round { drained: none(), taken, has_answered, is_over: false };
         (round, (0..groups).map(RoundOutput::Freeze).collect())
     }
 
     /// Takes one thing that the driver was told; what it is to do.
     pub fn step(&mut self, input: RoundInput<P>) -> Vec<RoundOutput> {
-        if self.is_over {
-            return Vec::new();
-        }
+        let first = match input {
+            RoundInput::Drained(group, _) | RoundInput::Refused(group) => {
+                !core::mem::replace(&mut self.has_answered[group], true)
+            }
+            RoundInput::Taken(..) => false,
+        };
         match input {
+            // Before its answer a thaw could be overtaken by the freeze.
+            RoundInput::Drained(group, _) | RoundInput::Refused(group) if self.is_over && first => {
+                Vec::from([RoundOutput::Thaw(group)])
+            }
+            _ if self.is_over => Vec::new(),
             RoundInput::Drained(group, offset) => self.drained(group, offset),
             RoundInput::Taken(group, position) => {
                 self.taken[group] = Some(position);
@@ -85,10 +98,11 @@ impl<P: Copy> Round<P> {
         all.map(|offsets| offsets.into_iter().enumerate().map(cut).collect()).unwrap_or_default()
     }
 
-    /// Whatever has come of it, every group goes on.
+    /// Whatever has come of it, every group goes on: those that have not answered yet, when they do.
     fn end(&mut self, how: RoundOutput) -> Vec<RoundOutput> {
         self.is_over = true;
-        let mut out: Vec<RoundOutput> = (0..self.drained.len()).map(RoundOutput::Thaw).collect();
+        let answered = self.has_answered.iter().enumerate().filter(|(_, has)| **has);
+        let mut out: Vec<RoundOutput> = answered.map(|(group, _)| RoundOutput::Thaw(group)).collect();
         out.push(how);
         out
     }

@@ -97,6 +97,7 @@ fn a_request_ends_with_a_word_whatever_happens() {
     late.step(see(Some(FROZEN), 1, 0));
     let ended = [FreezeOutput::Refuse(CUT, Refusal::Late), FreezeOutput::AppendThaw(CUT)];
     assert_eq!(ticks(&mut late, ASK_TICKS_MAX), ended);
+    assert_eq!(late.step(see(Some(FROZEN), 1, 0)), [], "it is on its way");
     let mut given_up = leader();
     given_up.step(FreezeInput::Ask(CUT));
     assert_eq!(given_up.step(FreezeInput::GivenUp(CUT + 1)), [], "another's");
@@ -107,6 +108,54 @@ fn a_request_ends_with_a_word_whatever_happens() {
     let other = Some(Freeze { id: CUT + 1, offset: 3 });
     assert_eq!(overtaken.step(see(other, 0, 0)), refused(Refusal::Busy));
     assert_eq!(overtaken.step(FreezeInput::Ask(CUT)), refused(Refusal::Busy));
+}
+
+#[test]
+fn a_freeze_of_a_cut_that_is_over_is_not_begun_and_ends_as_soon_as_it_is_seen() {
+    let thawed = [FreezeOutput::AppendThaw(CUT)];
+    let refused = [FreezeOutput::Refuse(CUT, Refusal::Late)];
+    // Its driver has thawed it, while the entry was on its way or the request not even here.
+    for is_appended in [true, false] {
+        let mut leader = leader();
+        if is_appended {
+            leader.step(FreezeInput::Ask(CUT));
+            assert_eq!(leader.step(see(None, 0, 0)), [FreezeOutput::AppendFreeze(CUT)]);
+        }
+        leader.step(FreezeInput::GivenUp(CUT));
+        assert!(leader.may_begin() && !leader.is_idle());
+        assert_eq!(leader.step(FreezeInput::Ask(CUT)), refused, "it overtook its thaw");
+        assert!(leader.may_begin());
+        assert_eq!(leader.step(see(Some(FROZEN), 1, 0)), thawed);
+        assert_eq!(leader.step(see(Some(FROZEN), 0, 0)), [], "once");
+        let anew = Freeze { offset: 50, ..FROZEN };
+        assert_eq!(leader.step(see(Some(anew), 0, 0)), thawed, "a copy of the entry is another freeze");
+        leader.step(see(None, 0, 0));
+        assert_eq!(leader.step(FreezeInput::Ask(CUT + 1)), [], "another cut may begin");
+    }
+    // It was given up as late, with the entry still on its way.
+    let mut late = leader();
+    late.step(FreezeInput::Ask(CUT));
+    assert_eq!(late.step(see(None, 0, 0)), [FreezeOutput::AppendFreeze(CUT)]);
+    assert_eq!(ticks(&mut late, ASK_TICKS_MAX), refused);
+    assert_eq!(late.step(see(Some(FROZEN), 0, 0)), thawed);
+}
+
+#[test]
+fn cuts_that_are_over_are_forgotten_in_time_and_when_they_are_many() {
+    let mut leader = leader();
+    leader.step(FreezeInput::GivenUp(CUT));
+    ticks(&mut leader, THAW_TICKS - 1);
+    assert_eq!(leader.step(FreezeInput::Ask(CUT)), [FreezeOutput::Refuse(CUT, Refusal::Late)]);
+    ticks(&mut leader, 1);
+    assert!(leader.is_idle());
+    assert_eq!(leader.step(FreezeInput::Ask(CUT)), []);
+    leader.step(FreezeInput::GivenUp(CUT));
+    (1..=OVER_MAX as u128).for_each(|more| drop(leader.step(FreezeInput::GivenUp(CUT + more))));
+    assert_eq!(leader.step(FreezeInput::Ask(CUT + 1)), [FreezeOutput::Refuse(CUT + 1, Refusal::Late)]);
+    assert_eq!(leader.step(FreezeInput::Ask(CUT)), [], "the oldest");
+    let mut follower = FreezeLeader::default();
+    follower.step(FreezeInput::GivenUp(CUT));
+    assert!(follower.is_idle(), "who does not lead remembers nothing");
 }
 
 #[test]
@@ -127,11 +176,17 @@ fn groups_are_cut_when_all_are_drained_and_go_on_when_all_are_cut() {
 #[test]
 fn a_refusal_or_a_second_freeze_voids_the_whole_cut_and_all_go_on() {
     let void = [RoundOutput::Thaw(0), RoundOutput::Thaw(1), RoundOutput::Void];
-    for input in [RoundInput::Refused(0), RoundInput::Drained(1, 44)] {
+    let (mut round, _) = Round::<u64>::begin(2);
+    round.step(RoundInput::Drained(1, 40));
+    assert_eq!(round.step(RoundInput::Refused(0)), void);
+    assert_eq!(round.step(RoundInput::Drained(0, 30)), [], "it is over");
+    // A group goes on when it has answered: a thaw before that could come before the freeze.
+    for answer in [RoundInput::Drained(0, 30), RoundInput::Refused(0)] {
         let (mut round, _) = Round::<u64>::begin(2);
         round.step(RoundInput::Drained(1, 40));
-        assert_eq!(round.step(input), void);
-        assert_eq!(round.step(RoundInput::Drained(0, 30)), [], "it is over");
+        assert_eq!(round.step(RoundInput::Drained(1, 44)), [RoundOutput::Thaw(1), RoundOutput::Void]);
+        assert_eq!(round.step(answer), [RoundOutput::Thaw(0)]);
+        assert_eq!(round.step(answer), [], "once");
     }
     let (mut round, _) = Round::<u64>::begin(2);
     round.step(RoundInput::Drained(0, 30));
