@@ -91,8 +91,7 @@ fn a_group_that_stands_still_takes_nothing_new_and_remembers_nothing() {
         ..Decide::default()
     };
     let txn = Some(Txn::new().put("s", 1, "x"));
-    let decision =
-        Kind::Txn(TxnCommand { txn, identity: Some(identity.clone()), decide: Some(decide.clone()) });
+    let decision = Kind::Txn(TxnCommand { txn, identity: Some(identity.clone()), decide: Some(decide) });
     let outcome = Kind::Outcome(OutcomeCommand { tag: "s".into(), identity: Some(identity.clone()) });
     for kind in [local(), decision, outcome, prepare(1), freeze(2)] {
         let reply = group.command(kind.clone());
