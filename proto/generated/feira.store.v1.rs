@@ -1152,7 +1152,7 @@ pub enum FailureReason {
     /// moment later.
     Locked = 20,
     /// The group stands still for a moment, for a consistent view of several groups: never executed. The same request may
-    /// succeed a moment later.
+    /// succeed a moment later. Field `drain`, to a Freeze: what is prepared in the group was not ended in time.
     Frozen = 21,
     /// A member of the group runs an earlier program, which does not know a part of this transaction: never executed. The same request
     /// is taken when every member runs this one.
@@ -1499,8 +1499,9 @@ pub mod kv_client {
             req.extensions_mut().insert(GrpcMethod::new("feira.store.v1.Kv", "Changes"));
             self.inner.server_streaming(req, path, codec).await
         }
-        /// The operations above over one stream. Writes are executed in the order in which they were sent;
-        /// answers come as they are ready and carry the request's number.
+        /// The operations above over one stream. Writes are executed in the order in which they were sent, but for those that are answered
+        /// LOCKED or FROZEN: sent again, they may come after writes that were sent later. Answers come as they are ready and carry the
+        /// request's number.
         pub async fn pipeline(
             &mut self,
             request: impl tonic::IntoStreamingRequest<Message = super::PipelineRequest>,
@@ -1597,8 +1598,9 @@ pub mod kv_server {
             >
             + std::marker::Send
             + 'static;
-        /// The operations above over one stream. Writes are executed in the order in which they were sent;
-        /// answers come as they are ready and carry the request's number.
+        /// The operations above over one stream. Writes are executed in the order in which they were sent, but for those that are answered
+        /// LOCKED or FROZEN: sent again, they may come after writes that were sent later. Answers come as they are ready and carry the
+        /// request's number.
         async fn pipeline(
             &self,
             request: tonic::Request<tonic::Streaming<super::PipelineRequest>>,

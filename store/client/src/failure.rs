@@ -40,6 +40,9 @@ use crate::error::{Cause, Error, Refusal};
 /// The `domain` of every `google.rpc.ErrorInfo` of the store.
 pub const DOMAIN: &str = "feira";
 
+/// The field of a FROZEN that says that the group could not be brought to stand still: what is prepared in it was not ended in time.
+pub const NOT_DRAINED: &str = "drain";
+
 const LEADER_NODE: &str = "leader_node";
 const LEADER_ADDRESS: &str = "leader_address";
 const LEADER_EPOCH: &str = "leader_epoch";

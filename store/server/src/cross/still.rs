@@ -1,7 +1,7 @@
 //! The leader's part in a consistent cut, driven: between drivers, log and what is applied ([`store_core::cut`]).
 //!
 //! Promises: a request for a freeze is answered in bounded time, whatever happens. A freeze in force is looked at by every leader, also
-//! one that began no cut, and ended. While nothing is frozen it costs a look at one flag, twenty times a second.
+//! one that began no cut, and ended. While nothing is frozen and nobody asks, it costs a look at two flags, twenty times a second.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use proto::store::command::Kind;
 use proto::store::{Failure, FailureReason, FreezeCommand, ThawCommand};
-use store_client::failure::failure;
+use store_client::failure::{NOT_DRAINED, failure};
 use store_core::cut::{ASK_TICKS_MAX, CutId, Freeze, FreezeInput, FreezeLeader, FreezeOutput, Refusal};
 use store_core::{Epoch, Role};
 use store_db::{Table as _, cut, state};
@@ -74,7 +74,7 @@ impl Still {
             }
             Ok(Err(Refusal::Late)) => {
                 let message = "a transaction over several groups that is prepared here was not decided and ended in time";
-                Err(failure(FailureReason::Frozen, message))
+                Err(Failure { field: NOT_DRAINED.to_owned(), ..failure(FailureReason::Frozen, message) })
             }
             Ok(Err(Refusal::NotLeader)) | Err(_) => {
                 let view = *self.shared.role.borrow();
@@ -91,11 +91,13 @@ impl Still {
     }
 
     fn step(self: &Arc<Self>, input: FreezeInput) {
-        let (outputs, may_begin) = {
+        let outputs = {
             let mut leader = self.leader.lock();
-            (leader.step(input), leader.may_begin())
+            let outputs = leader.step(input);
+            // Under the lock, so that the word of the last step is the last one: nothing may step for a long time after it.
+            self.may_begin.store(leader.may_begin(), Ordering::Relaxed);
+            outputs
         };
-        self.may_begin.store(may_begin, Ordering::Relaxed);
         outputs.into_iter().for_each(|output| self.carry(output));
     }
 
@@ -140,13 +142,14 @@ impl Still {
         }
     }
 
-    /// What is applied, if there is anything to be seen; `undecided`: of this leader.
-    fn look(self: &Arc<Self>, undecided: usize) {
+    /// What is applied, if there is anything to be seen; `undecided`: of this leader, which is asked for only then.
+    fn look(self: &Arc<Self>, undecided: impl Fn() -> Option<usize>) {
         let is_frozen = self.shared.applied.borrow().is_frozen;
         self.shared.gate.stand_still(is_frozen && self.shared.role.borrow().role == Role::Leader);
-        if !is_frozen && self.is_idle() {
+        if !is_frozen && self.may_begin() {
             return;
         }
+        let Some(undecided) = undecided() else { return };
         match self.shared.table.read(|read| state::read(read)) {
             Ok(state) => {
                 let (frozen, prepared) = (cut::freeze(&state), state.prepared_count);
@@ -168,25 +171,31 @@ pub(super) async fn run(still: Arc<Still>, undecided: impl Fn() -> Option<usize>
     let mut leads: Option<(Epoch, bool)> = None;
     let mut ticked = Instant::now();
     loop {
-        let is_idle = still.is_idle();
+        let (is_idle, waits) = (still.is_idle(), !still.may_begin());
         tokio::select! {
             () = tokio::time::sleep(if is_idle { LOOK } else { TICK }) => {}
             () = still.asked.notified() => {}
             changed = role.changed() => if changed.is_err() { return },
-            _ = applied.changed(), if !is_idle => {}
+            _ = applied.changed(), if waits => {}
             _ = stopping.wait_for(|stopping| *stopping) => return,
         }
-        let Some(undecided) = undecided() else { return };
         follow(&still, &mut leads);
-        still.look(undecided);
-        let ticks = u32::try_from(ticked.elapsed().as_millis() / TICK.as_millis()).unwrap_or(u32::MAX);
-        if ticks > 0 {
-            ticked = Instant::now();
+        still.look(&undecided);
+        let now = Instant::now();
+        if is_idle {
             // What was seen for the first time just now has stood still since then.
-            let ticks = if is_idle { 0 } else { ticks.min(TICKS_AT_ONCE) };
-            (0..ticks).for_each(|_| still.step(FreezeInput::Tick));
+            ticked = now;
         }
+        (0..ticks_until(now, &mut ticked)).for_each(|_| still.step(FreezeInput::Tick));
     }
+}
+
+/// Whole ticks since `ticked`, which moves on by them; of a long pause some are made up for.
+fn ticks_until(now: Instant, ticked: &mut Instant) -> u32 {
+    let gone = now.saturating_duration_since(*ticked).as_millis() / TICK.as_millis();
+    let ticks = u32::try_from(gone).unwrap_or(u32::MAX);
+    *ticked = if ticks > TICKS_AT_ONCE { now } else { *ticked + TICK * ticks };
+    ticks.min(TICKS_AT_ONCE)
 }
 
 /// What has become of this node's leadership.
@@ -217,4 +226,21 @@ async fn thaw(shared: &Shared, id: CutId) -> Result<(), Failure> {
 
 fn bytes_of(id: CutId) -> bytes::Bytes {
     bytes::Bytes::copy_from_slice(&id.to_be_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_part_of_a_tick_is_lost_and_a_long_pause_is_not_all_made_up_for() {
+        let began = Instant::now();
+        let mut ticked = began;
+        // Looked at every 15 ms for 3 s.
+        let at = |look: u32| began + Duration::from_millis(15) * look;
+        assert_eq!((1..=200).map(|look| ticks_until(at(look), &mut ticked)).sum::<u32>(), 300);
+        let later = at(200) + Duration::from_secs(600);
+        assert_eq!(ticks_until(later, &mut ticked), TICKS_AT_ONCE);
+        assert_eq!(ticks_until(later + TICK, &mut ticked), 1);
+    }
 }
