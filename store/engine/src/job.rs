@@ -32,9 +32,9 @@ pub enum Job {
         /// An encoded `proto::store::Command`, at most [`crate::limits::COMMAND_BYTES_MAX`].
         command: Bytes,
     },
-    /// An operator wants an audit: this command is written even where writes are refused because the replicas have
-    /// different states.
-    Audit {
+    /// An operator wants an audit or a cut, or transactions over several groups are to end: this command is written even where writes
+    /// are refused because the replicas have different states.
+    WriteAnyway {
         /// Answered once, by the node or by the applier.
         request_id: RequestId,
         /// An encoded `proto::store::Command`.

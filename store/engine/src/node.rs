@@ -232,7 +232,7 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
                 self.admit_write(request_id, command, self.diverged(), outs);
                 Ok(())
             }
-            Job::Audit { request_id, command } => {
+            Job::WriteAnyway { request_id, command } => {
                 self.admit_write(request_id, command, None, outs);
                 Ok(())
             }

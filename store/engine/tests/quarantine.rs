@@ -6,9 +6,11 @@ mod fixture;
 
 use fixture::{Cluster, NodeResponse, Setting};
 use prost::Message as _;
-use proto::store::AppliedState;
+use proto::store::command::Kind;
+use proto::store::{AppliedState, FinishCommand};
 use store_core::{Divergence, NodeId, Position};
 use store_db::{Space, Table as _, Write as _};
+use store_engine::front::command_of;
 use store_engine::{Answer, Job, Policy};
 use store_log::{Disk as _, DiskFile as _};
 
@@ -192,6 +194,11 @@ fn a_healed_replica_still_makes_the_checkpoint_that_was_requested() {
             cluster.run("an answer", |cluster| cluster.answers.contains_key(&request_id));
             refused = matches!(cluster.answers[&request_id], NodeResponse::Node(Answer::Diverged { .. }));
         }
+        // What ends transactions over several groups is written all the same, or they would be prepared for ever.
+        let command = command_of(Kind::Finish(FinishCommand::default()));
+        let request_id = cluster.give(leader, |request_id| Job::WriteAnyway { request_id, command });
+        cluster.run("an answer", |cluster| cluster.answers.contains_key(&request_id));
+        assert!(!matches!(cluster.answers[&request_id], NodeResponse::Node(_)), "it was applied");
         quarantine(&mut cluster, victim);
         cluster.run("both have the same, and writes are taken again", |cluster| {
             cluster.replicas[&leader].status().is_some_and(|status| status.divergence == Divergence::None)

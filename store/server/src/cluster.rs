@@ -385,7 +385,7 @@ impl Cluster for ClusterService {
         self.still(request.route.as_ref(), &request.id)?;
         let CutRequest { id, frozen_at, prefixes, .. } = request;
         let command = command_of(Kind::Cut(CutCommand { id, frozen_at, prefixes }));
-        let told = self.shared.ask(Ask::Audit(command)).await;
+        let told = self.shared.ask(Ask::WriteAnyway(command)).await;
         let reply = told.and_then(|told| self.shared.reply_of(told));
         match reply.map_err(|failure| status_from(&failure))? {
             Reply::Done { position } => {
@@ -434,7 +434,7 @@ impl Cluster for ClusterService {
         self.validate(request.route.as_ref())?;
         let id = Bytes::copy_from_slice(&fastrand::u128(..).to_le_bytes());
         let command = command_of(Kind::Audit(AuditCommand { id: id.clone(), prefixes: request.prefixes }));
-        let response = self.shared.ask(Ask::Audit(command)).await;
+        let response = self.shared.ask(Ask::WriteAnyway(command)).await;
         match response
             .and_then(|response| self.shared.reply_of(response))
             .map_err(|failure| status_from(&failure))?

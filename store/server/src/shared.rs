@@ -409,9 +409,9 @@ impl Shared {
                 let bytes = command.len();
                 (Job::Write { request_id, command }, bytes, true)
             }
-            Ask::Audit(command) => {
+            Ask::WriteAnyway(command) => {
                 let bytes = command.len();
-                (Job::Audit { request_id, command }, bytes, true)
+                (Job::WriteAnyway { request_id, command }, bytes, true)
             }
             Ask::Resync => (Job::Resync { request_id }, 0, false),
             Ask::Read => (Job::Read { request_id }, 0, false),
@@ -461,12 +461,17 @@ impl Standing for Shared {
         }
     }
 
-    fn check_waiting(&self, txn: &Txn, identity: Option<&RequestIdentity>) -> Result<(), Failure> {
+    fn check_still(&self) -> Result<(), Failure> {
         if self.gate.is_still() {
             let message =
                 "the group stands still for a consistent view of all groups: a moment later it goes on";
             return Err(failure(FailureReason::Frozen, message));
         }
+        Ok(())
+    }
+
+    fn check_waiting(&self, txn: &Txn, identity: Option<&RequestIdentity>) -> Result<(), Failure> {
+        self.check_still()?;
         if self.gate.is_open() || self.gate.admits(identity.and_then(Who::named).as_ref(), txn) {
             return Ok(());
         }
@@ -493,8 +498,9 @@ impl Standing for Shared {
 pub(crate) enum Ask {
     /// An encoded command.
     Write(bytes::Bytes),
-    /// The encoded command of an audit or of a cut: taken also where clients' writes are not.
-    Audit(bytes::Bytes),
+    /// The encoded command of an audit or of a cut, or one that ends transactions over several groups: taken also where clients'
+    /// writes are refused because replicas differ.
+    WriteAnyway(bytes::Bytes),
     /// That this replica's table is replaced.
     Resync,
     /// A read barrier.

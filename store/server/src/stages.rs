@@ -98,7 +98,7 @@ impl NodeThread {
         let view = *self.shared.role.borrow();
         for job in jobs {
             if let Job::Write { request_id, .. }
-            | Job::Audit { request_id, .. }
+            | Job::WriteAnyway { request_id, .. }
             | Job::Resync { request_id }
             | Job::Read { request_id }
             | Job::ChangeMembers(ChangeRequest { request_id, .. }) = job

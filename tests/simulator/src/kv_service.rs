@@ -89,7 +89,7 @@ impl KvService {
         let (job, asked) = match admitted {
             Admitted::Write(command) => (Job::Write { request_id, command }, PendingRequest::Write),
             Admitted::Read(asked) => (Job::Read { request_id }, asked),
-            Admitted::Cross(..) | Admitted::Prepare(_) | Admitted::Ask(_) => {
+            Admitted::Cross(..) | Admitted::Prepare(_) | Admitted::End(_) | Admitted::Ask(_) => {
                 unreachable!("the simulated ring has one shard")
             }
         };

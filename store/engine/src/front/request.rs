@@ -40,6 +40,13 @@ pub trait Standing {
     fn check_waiting(&self, _txn: &Txn, _identity: Option<&Identity>) -> Result<(), Failure> {
         Ok(())
     }
+    /// Refuses what a group that stands still for a consistent view would refuse in the log.
+    ///
+    /// # Errors
+    /// It stands still.
+    fn check_still(&self) -> Result<(), Failure> {
+        Ok(())
+    }
     /// Whether it leads, as far as it knows.
     fn leads(&self) -> bool;
     /// Its wall clock, milliseconds since 1970.
@@ -93,6 +100,8 @@ impl PendingRequest {
 pub enum Admitted {
     /// A command for the log, encoded.
     Write(Bytes),
+    /// The same, of what ends branches that are prepared: taken also where clients' writes are not.
+    End(Bytes),
     /// A read, which may need the node's word.
     Read(PendingRequest),
     /// A transaction over several groups, which this one decides.
@@ -134,7 +143,10 @@ pub fn admit(request: PipelineRequest, standing: &impl Standing) -> Result<Admit
             branches.try_for_each(|txn| check_times(txn, standing))?;
             return Ok(Admitted::Prepare(prepare));
         }
-        Request::Finish(finish) => Kind::Finish(FinishCommand { finishes: finish.finishes }),
+        Request::Finish(finish) => {
+            let kind = Kind::Finish(FinishCommand { finishes: finish.finishes });
+            return client_command(kind, standing).map(Admitted::End);
+        }
         Request::Ask(ask) => return Ok(Admitted::Ask(ask)),
         Request::Outcome(outcome) => {
             Kind::Outcome(OutcomeCommand { tag: outcome.tag, identity: outcome.identity })
@@ -230,6 +242,7 @@ pub fn client_command(kind: Kind, standing: &impl Standing) -> Result<Bytes, Fai
         }
         Kind::Outcome(outcome) => {
             standing.check_key(&outcome.tag)?;
+            standing.check_still()?;
             outcome.identity.as_ref()
         }
         _ => None,

@@ -68,7 +68,9 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
         match job {
             Job::BallotSaved { ballot } => return self.ballot_saved(ballot, outs),
             Job::Tick => return self.tick(outs),
-            Job::Write { request_id, .. } | Job::Audit { request_id, .. } | Job::Read { request_id } => {
+            Job::Write { request_id, .. }
+            | Job::WriteAnyway { request_id, .. }
+            | Job::Read { request_id } => {
                 outs.push(NodeOut::Answer { request_id, answer: self.not_leader() });
             }
             Job::ChangeMembers(asked) => {

@@ -12,6 +12,7 @@ use proto::store::ask_answer::Verdict;
 use proto::store::command::Kind;
 use proto::store::pipeline_response::Response;
 use proto::store::prepare_answer::Verdict as PrepareVerdict;
+use proto::store::prepare_request::Part;
 use proto::store::{
     AskAnswer, AskRequest, AskResponse, CrossRefusal, Decide, DecidedBranch, Failure, FailureReason,
     FinishRequest, ForgetCommand, Holder, Identity, IndexedResult, Owned, PrepareAnswer, PrepareCommand,
@@ -198,9 +199,13 @@ impl Cross {
         outcome.await.unwrap_or(Outcome::Unknown)
     }
 
-    /// Has branches prepared that another group decides, but for those that would overtake an older request.
+    /// Has branches prepared that another group decides, but for those that would overtake an older request, and for all where the
+    /// group stands still.
     pub(crate) async fn prepare(self: &Arc<Self>, request: PrepareRequest) -> Response {
         let gate = &self.shared.gate;
+        if let Err(frozen) = self.shared.check_still() {
+            return Response::Prepare(PrepareResponse { answers: unprepared(&request, &frozen) });
+        }
         let mut answers: Vec<PrepareAnswer> = Vec::with_capacity(request.parts.len());
         let (mut whose, mut branches) = (Vec::new(), Vec::new());
         for (place, part) in request.parts.into_iter().enumerate() {
@@ -415,7 +420,7 @@ impl Cross {
         while self.leads_in(id) && !*self.shared.stopping.borrow() {
             let later = command_of(Kind::Forget(ForgetCommand::default()));
             if let Ok(NodeResponse::Reply(Reply::Done { .. })) =
-                self.shared.ask_for_ever(Ask::Write(later)).await
+                self.shared.ask_for_ever(Ask::WriteAnyway(later)).await
             {
                 let row = self.shared.table.read(|read| cross::is_decided(read, id_on_wire(id)));
                 if let Ok(is_committed) = row {
@@ -429,7 +434,7 @@ impl Cross {
     /// Appends one entry that forgets these decisions.
     async fn forget(self: Arc<Self>, ids: Vec<CrossId>) {
         let command = ForgetCommand { ids: ids.iter().map(|id| id_on_wire(*id)).collect() };
-        let told = self.shared.ask_for_ever(Ask::Write(command_of(Kind::Forget(command)))).await;
+        let told = self.shared.ask_for_ever(Ask::WriteAnyway(command_of(Kind::Forget(command)))).await;
         // What was not appended is asked for again.
         if let Ok(NodeResponse::Reply(Reply::Done { .. })) = told {
             ids.into_iter().for_each(|id| self.step(Input::Forgotten(id)));
@@ -468,6 +473,13 @@ impl Cross {
             }
         }
     }
+}
+
+/// That no branch of a request is prepared, and why.
+fn unprepared(request: &PrepareRequest, why: &Failure) -> Vec<PrepareAnswer> {
+    let id = |part: &Part| part.branch.as_ref().and_then(|branch| branch.id);
+    let answer = |part| PrepareAnswer { id: id(part), verdict: Some(PrepareVerdict::Refused(why.clone())) };
+    request.parts.iter().map(answer).collect()
 }
 
 /// Whether the same request may soon do better.

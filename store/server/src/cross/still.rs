@@ -108,7 +108,7 @@ impl Still {
                 let kind = Kind::Freeze(FreezeCommand { id: bytes_of(id), ring_version });
                 let still = Arc::clone(self);
                 self.runtime.spawn(async move {
-                    let told = still.shared.ask(Ask::Audit(command_of(kind))).await;
+                    let told = still.shared.ask(Ask::WriteAnyway(command_of(kind))).await;
                     let reply = told.and_then(|told| still.shared.reply_of(told));
                     // What may have been appended shows in the table.
                     let is_lost = matches!(&reply, Err(why) if why.reason() != FailureReason::UnknownOutcome);
@@ -217,7 +217,7 @@ fn follow(still: &Arc<Still>, leads: &mut Option<(Epoch, bool)>) {
 /// Appends the entry that ends a freeze.
 async fn thaw(shared: &Shared, id: CutId) -> Result<(), Failure> {
     let command = command_of(Kind::Thaw(ThawCommand { id: bytes_of(id) }));
-    let told = shared.ask(Ask::Audit(command)).await;
+    let told = shared.ask(Ask::WriteAnyway(command)).await;
     match told.and_then(|told| shared.reply_of(told))? {
         Reply::Done { .. } => Ok(()),
         other => Err(failure(FailureReason::Unspecified, format!("a thaw was answered with {other:?}"))),

@@ -171,6 +171,6 @@ async fn ask(watched: Watched, slot: usize, questions: Vec<Question>) {
     if !finishes.is_empty() {
         let command = command_of(Kind::Finish(FinishCommand { finishes }));
         // If it is lost, it is asked about again.
-        let _ = watched.shared.ask(Ask::Write(command)).await;
+        let _ = watched.shared.ask(Ask::WriteAnyway(command)).await;
     }
 }

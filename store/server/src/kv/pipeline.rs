@@ -19,7 +19,7 @@ use proto::store::{
 use store_client::failure::{invalid, status_from};
 use store_core::Offset;
 use store_engine::front::{Admitted, NodeResponse, PendingRequest, Waiting};
-use store_engine::{Answer, Job};
+use store_engine::{Answer, Job, RequestId};
 use tokio::task::JoinHandle;
 use tonic::{Status, Streaming};
 
@@ -169,7 +169,12 @@ impl Intake {
         }
         self.note_waiting(&request);
         match validation::admit(&self.shared, request)? {
-            Admitted::Write(command) => self.write(number, command),
+            Admitted::Write(command) => {
+                self.write(number, command, |request_id, command| Job::Write { request_id, command });
+            }
+            Admitted::End(command) => {
+                self.write(number, command, |request_id, command| Job::WriteAnyway { request_id, command });
+            }
             Admitted::Read(asked) => self.read(number, asked),
             Admitted::Cross(txn, identity) => self.cross(number, txn, identity)?,
             Admitted::Prepare(request) => self.prepare(number, request)?,
@@ -181,11 +186,10 @@ impl Intake {
         Ok(())
     }
 
-    fn write(&mut self, number: u64, command: Bytes) {
+    fn write(&mut self, number: u64, command: Bytes, job: impl FnOnce(RequestId, Bytes) -> Job) {
         if let Some(place) = self.outbox.enter(Waiting { number, asked: PendingRequest::Write }) {
             self.bytes += command.len();
-            self.jobs
-                .push(Job::Write { request_id: ResponseRouter::request_id(self.outbox.id, place), command });
+            self.jobs.push(job(ResponseRouter::request_id(self.outbox.id, place), command));
         }
     }
 
