@@ -2,7 +2,8 @@
 //! something is in its way (docs/PROTOCOL.md, 11).
 //!
 //! Promises: [`take`] returns a cut that is one, or says why there is none; in both cases every shard goes on. If this process ends on
-//! the way, every shard goes on by itself a moment later. Leaves out: what is decided ([`store_core::cut`]), and what is read at
+//! the way, every shard goes on by itself a moment later. A shard is told to go on when its freeze is answered, so that none
+//! comes after that. What no other attempt cures is not tried again: each of them has the shop stand still. Leaves out: what is decided ([`store_core::cut`]), and what is read at
 //! the cut.
 
 use std::time::Duration;
@@ -12,6 +13,7 @@ use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use proto::store::{CutRequest, FreezeRequest, Position, StatusResponse, ThawRequest};
+use store_client::failure::NOT_DRAINED;
 use store_client::operator::Operator;
 use store_core::cut::{Round, RoundInput, RoundOutput};
 use tokio::time::{Instant, sleep, timeout};
@@ -31,7 +33,11 @@ const THAW_MAX: Duration = Duration::from_millis(500);
 /// Between two attempts, at most and at least half of it.
 const PAUSE_MS: u64 = 400;
 /// What no other attempt would be answered otherwise.
-const FINAL: [&str; 3] = ["INVALID", "UNPROVEN", "WRONG_CLUSTER"];
+const FINAL: [&str; 4] = ["INVALID", "UNPROVEN", "WRONG_CLUSTER", "UPGRADING"];
+/// And of a program that knows no cuts.
+const UNKNOWN: &str = "UNIMPLEMENTED";
+/// Attempts in a row, for which a shard cannot be brought to stand still: what is prepared in it waits for something that is gone.
+const LATE_MAX: u32 = 3;
 
 /// One view of all shards.
 pub struct Taken {
@@ -65,8 +71,8 @@ pub async fn take(loaded: &Loaded, prefixes: &[&'static [u8]]) -> Result<Taken, 
         shards.push(Shard { number, loaded, statuses, position: Position::default() });
     }
     let prefixes: Vec<Bytes> = prefixes.iter().map(|prefix| Bytes::from_static(prefix)).collect();
-    let deadline = Instant::now() + ATTEMPTS_FOR;
-    for tries in 1.. {
+    let mut patience = Patience { until: Instant::now() + ATTEMPTS_FOR, tries: 0, late: 0 };
+    loop {
         let id = Bytes::copy_from_slice(&fastrand::u128(..).to_be_bytes());
         match attempt(&shards, &id, &prefixes).await {
             Ok(positions) => {
@@ -76,20 +82,48 @@ pub async fn take(loaded: &Loaded, prefixes: &[&'static [u8]]) -> Result<Taken, 
                 return Ok(Taken { id, shards });
             }
             Err(failure) => {
-                let is_final = FINAL.contains(&failure.reason.as_str());
-                if is_final || tries >= ATTEMPTS_MAX || Instant::now() >= deadline {
-                    let why = failure.message.clone();
-                    return Err(failure
-                        .retold(format!(
-                            "no view of all shards at one moment could be taken, {tries} times: {why}"
-                        ))
-                        .next("the shop goes on; see feira status, and try again"));
+                if let Some(next) = patience.ends(&failure, Instant::now()) {
+                    let (tries, why) = (patience.tries, failure.message.clone());
+                    let message =
+                        format!("no view of all shards at one moment could be taken, {tries} times: {why}");
+                    return Err(failure.retold(message).next(next));
                 }
             }
         }
         sleep(Duration::from_millis(fastrand::u64(PAUSE_MS / 2..=PAUSE_MS))).await;
     }
-    unreachable!("the attempts end in one of the returns above")
+}
+
+/// How long attempts are made.
+struct Patience {
+    until: Instant,
+    /// Attempts that failed.
+    tries: u32,
+    /// The last of them, in a row, for which a shard could not be brought to stand still.
+    late: u32,
+}
+
+impl Patience {
+    /// What a person can do, if no other attempt is worth it after one that failed like this.
+    fn ends(&mut self, failure: &Failure, now: Instant) -> Option<&'static str> {
+        self.tries += 1;
+        let is_late =
+            failure.reason == "FROZEN" && failure.fields().iter().any(|(field, _)| field == NOT_DRAINED);
+        self.late = if is_late { self.late + 1 } else { 0 };
+        if FINAL.contains(&failure.reason.as_str()) || failure.code() == UNKNOWN {
+            return Some(
+                "another attempt would be answered the same; feira status says which program each node runs",
+            );
+        }
+        if self.late >= LATE_MAX {
+            return Some(
+                "a transaction over several shards waits for one that cannot end it: see feira status for a shard without a \
+                 majority, bring its nodes back, and try again",
+            );
+        }
+        let is_over = self.tries >= ATTEMPTS_MAX || now >= self.until;
+        is_over.then_some("the shop goes on; see feira status, and try again")
+    }
 }
 
 /// What became of one call.
@@ -184,5 +218,51 @@ async fn call(
         (Ok(told), _) => told,
         (Err(failure), RoundOutput::Freeze(at) | RoundOutput::Cut(at, _)) => Told::Failed(at, failure),
         (Err(_), _) => Told::Nothing,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proto::store::{Failure as Refused, FailureReason};
+    use store_client::failure::{failure, status_from};
+
+    use super::*;
+
+    fn fresh() -> Patience {
+        Patience { until: Instant::now() + ATTEMPTS_FOR, tries: 0, late: 0 }
+    }
+
+    fn of(reason: FailureReason, field: &str) -> Failure {
+        Failure::of_status(&status_from(&Refused { field: field.to_owned(), ..failure(reason, "no") }))
+    }
+
+    #[test]
+    fn what_no_other_attempt_cures_is_not_tried_again() {
+        let upgrading = of(FailureReason::Upgrading, "");
+        assert!(fresh().ends(&upgrading, Instant::now()).is_some());
+        let unknown = Failure::of_status(&tonic::Status::unimplemented(""));
+        assert!(fresh().ends(&of_shard_1(unknown), Instant::now()).is_some());
+        let mut patience = fresh();
+        let passes = of(FailureReason::NotLeader, "");
+        for tries in 1..ATTEMPTS_MAX {
+            assert_eq!(patience.ends(&passes, Instant::now()), None, "{tries}");
+        }
+        assert!(patience.ends(&passes, Instant::now()).is_some(), "forty are enough");
+        let mut patience = fresh();
+        assert!(patience.ends(&passes, Instant::now() + ATTEMPTS_FOR).is_some(), "and so is the time");
+    }
+
+    #[test]
+    fn a_shard_that_cannot_stand_still_three_times_in_a_row_is_given_up() {
+        let (late, busy) = (of(FailureReason::Frozen, NOT_DRAINED), of(FailureReason::Frozen, ""));
+        let mut patience = fresh();
+        for failure in [&late, &late, &busy, &late, &late] {
+            assert_eq!(patience.ends(failure, Instant::now()), None);
+        }
+        assert!(patience.ends(&of_shard_1(late), Instant::now()).unwrap().contains("without a majority"));
+    }
+
+    fn of_shard_1(failure: Failure) -> Failure {
+        failure.of("shard 1")
     }
 }
