@@ -1,7 +1,12 @@
 //! `feira backup` of a ring of several shards: the state of each at one cut, in a folder with a manifest.
 //!
-//! The folder is made aside, `FOLDER.part` beside it, and gets its name when every file in it is whole, checked and durable.
+//! The folder is made aside, `FOLDER.part` beside it, and gets its name when every file in it is whole, checked and durable. A
+//! shard's state is that of any of its replicas at the cut: where one cannot send it another is asked, and where none can, another
+//! cut is taken.
 
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
 use futures::future::join_all;
 use serde_json::json;
 use store_db::Space;
@@ -13,7 +18,7 @@ use crate::atomic_write::{self, UnfinishedFolder};
 use crate::config::load::Loaded;
 use crate::config::shape::Node;
 use crate::cut;
-use crate::failure::Failure;
+use crate::failure::{Failure, Kind};
 use crate::show::answer::Answer;
 use crate::show::table::{Column, Table};
 
@@ -34,36 +39,41 @@ pub async fn run(loaded: &Loaded, asked: &args::Backup) -> Result<Answer, Failur
     }
     check_parent(out)?;
     let folder = UnfinishedFolder::beside(out, ".part")?;
-    let taken = cut::take(loaded, &[]).await?;
-    let name = |shard: u64| format!("shard-{shard}");
-    // All at once: a view that nobody asks for goes in a few seconds.
-    let sending = taken.shards.iter().map(async |shard| {
-        let node = from(shard);
-        let place = folder.path.join(format!("{}.part", name(shard.number)));
-        std::fs::create_dir(&place).map_err(|e| Failure::file("make", &place, &e))?;
-        receive(&shard.loaded, node, What::Cut(taken.id.clone()), &place).await?;
-        Ok::<_, Failure>((shard, node, place))
-    });
-    let sent = join_all(sending).await.into_iter().collect::<Result<Vec<_>, Failure>>()?;
+    let mut tries = 0;
+    let (taken, sent) = loop {
+        tries += 1;
+        let taken = cut::take(loaded, &[]).await?;
+        // All at once: a view that nobody asks for goes in a few seconds.
+        let sending = taken.shards.iter().map(|shard| sent(shard, &taken.id, &folder.path));
+        match join_all(sending).await.into_iter().collect::<Result<Vec<_>, Failure>>() {
+            Ok(sent) => break (taken, sent),
+            Err(failure) if tries == CUTS_MAX || !is_gone(&failure) => return Err(failure),
+            Err(_) => {}
+        }
+    };
     let mut table = Table::new(&COLUMNS);
     let (mut files, mut documents) = (Vec::new(), Vec::new());
     let mut manifest = Manifest::new(&loaded.config.cluster, &taken.id, Vec::new());
     manifest.shards = sent.len();
     let mut bytes = 0;
-    for (shard, node, place) in sent {
+    for (shard, (node, place)) in taken.shards.iter().zip(sent) {
         let backup = opened(&place)?;
         let (number, position) = (shard.number, shard.position);
-        let file =
-            ShardFile { shard: number, file: name(number), epoch: position.epoch, offset: position.offset };
+        let file = ShardFile {
+            shard: number,
+            file: name_of(number),
+            epoch: position.epoch,
+            offset: position.offset,
+        };
         manifest.check(&place, &file, &backup)?;
         let records = backup.contents.rows[usize::from(Space::Records.number())];
         let hash = format!("{:016x}", backup.contents.state.state_hash);
         atomic_write::publish(&place.join(NAME), &folder.path.join(&file.file))?;
         std::fs::remove_dir_all(&place).map_err(|e| Failure::file("remove", &place, &e))?;
         let at = backup.file.info.position;
-        table.row([number.to_string(), node.id.to_string(), at.to_string(), records.to_string()]);
+        table.row([number.to_string(), node.to_string(), at.to_string(), records.to_string()]);
         documents.push(json!({
-            "shard": number, "file": file.file, "node": node.id, "records": records, "bytes": backup.file.bytes,
+            "shard": number, "file": file.file, "node": node, "records": records, "bytes": backup.file.bytes,
             "position": { "epoch": position.epoch, "offset": position.offset }, "state_hash": hash,
         }));
         bytes += backup.file.bytes;
@@ -83,15 +93,115 @@ pub async fn run(loaded: &Loaded, asked: &args::Backup) -> Result<Answer, Failur
 const COLUMNS: [Column; 4] =
     [Column::number("SHARD"), Column::number("NODE"), Column::whole("POSITION"), Column::number("RECORDS")];
 
-/// The node that is asked: one that does not lead has less to do.
-fn from(shard: &cut::Shard) -> &Node {
-    let nodes = &shard.loaded.config.store.nodes;
-    let both = nodes.iter().zip(&shard.statuses);
-    let answering = both.filter_map(|(node, status)| Some((node, status.as_ref().ok()?)));
-    let best = answering.max_by_key(|(_, status)| {
-        let leads = status.role() == proto::store::Role::Leader;
-        let is_well = status.problem.is_empty() && status.quarantined.is_empty();
-        (is_well, !leads, status.applied.map_or(0, |at| at.offset))
+/// Cuts that are taken for one backup, if no replica of a shard has its view any more.
+const CUTS_MAX: u32 = 3;
+
+fn name_of(shard: u64) -> String {
+    format!("shard-{shard}")
+}
+
+/// Has a replica of the shard send its state at the cut: its number, and the folder that the file is in.
+async fn sent(shard: &cut::Shard, id: &Bytes, folder: &Path) -> Result<(u64, PathBuf), Failure> {
+    first_of(in_turn(shard), async |node: &Node| {
+        let place = folder.join(format!("{}.part", name_of(shard.number)));
+        let made = || {
+            if place.exists() {
+                // Of a replica that was lost, or of another cut.
+                std::fs::remove_dir_all(&place)?;
+            }
+            std::fs::create_dir(&place)
+        };
+        made().map_err(|e| Failure::file("make", &place, &e))?;
+        receive(&shard.loaded, node, What::Cut(id.clone()), &place).await?;
+        Ok((node.id, place))
+    })
+    .await
+}
+
+/// What the first of these nodes answers that has the view, or why the first one has not.
+async fn first_of<'a, T>(
+    nodes: Vec<&'a Node>,
+    ask: impl AsyncFn(&'a Node) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let mut why = None;
+    for node in nodes {
+        match ask(node).await {
+            Err(failure) if is_gone(&failure) => {
+                why.get_or_insert(failure);
+            }
+            told => return told,
+        }
+    }
+    Err(why.unwrap_or_else(|| Failure::unreachable("the shard has no node")))
+}
+
+/// Whether another replica may have what this one has not.
+fn is_gone(failure: &Failure) -> bool {
+    failure.kind == Kind::Unreachable || failure.reason == "NOT_HERE"
+}
+
+/// The nodes of a shard in the order in which they are asked: one that does not lead has less to do, and one that did not answer
+/// before the cut comes last.
+fn in_turn(shard: &cut::Shard) -> Vec<&Node> {
+    let mut nodes: Vec<_> = shard.loaded.config.store.nodes.iter().zip(&shard.statuses).collect();
+    nodes.sort_by_key(|(_, status)| {
+        let place = status.as_ref().ok().map(|status| {
+            let leads = status.role() == proto::store::Role::Leader;
+            let is_well = status.problem.is_empty() && status.quarantined.is_empty();
+            (is_well, !leads, status.applied.map_or(0, |at| at.offset))
+        });
+        std::cmp::Reverse(place)
     });
-    best.map_or(&nodes[0], |(node, _)| node)
+    nodes.into_iter().map(|(node, _)| node).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use proto::store::{Failure as Refused, FailureReason};
+    use store_client::failure::{failure, status_from};
+
+    use super::*;
+
+    fn nodes() -> Vec<Node> {
+        let node = |id| Node {
+            id,
+            shard: 1,
+            listen: String::new(),
+            address: String::new(),
+            folder: PathBuf::new(),
+            cluster: None,
+        };
+        (1..=3).map(node).collect()
+    }
+
+    fn of(reason: FailureReason) -> Failure {
+        let refused: Refused = failure(reason, "no");
+        Failure::of_status(&status_from(&refused))
+    }
+
+    #[tokio::test]
+    async fn the_other_replicas_of_a_shard_are_asked_for_a_view_that_one_has_not() {
+        let (nodes, asked) = (nodes(), RefCell::new(Vec::new()));
+        let ask = async |node: &Node| {
+            asked.borrow_mut().push(node.id);
+            match node.id {
+                1 => Err(of(FailureReason::NotHere)),
+                2 => Err(Failure::unreachable("it is off")),
+                id => Ok(id),
+            }
+        };
+        assert_eq!(first_of(nodes.iter().collect(), &ask).await.unwrap(), 3);
+        assert_eq!(*asked.borrow(), [1, 2, 3]);
+        let none = first_of(nodes.iter().take(2).collect(), &ask).await.unwrap_err();
+        assert!(is_gone(&none) && none.reason == "NOT_HERE", "{none:?}");
+        asked.borrow_mut().clear();
+        let refused = async |node: &Node| -> Result<(), Failure> {
+            asked.borrow_mut().push(node.id);
+            Err(of(FailureReason::Unproven))
+        };
+        assert!(first_of(nodes.iter().collect(), refused).await.is_err());
+        assert_eq!(*asked.borrow(), [1], "what another would be refused too");
+    }
 }
