@@ -84,7 +84,7 @@ pub async fn view(loaded: &Loaded, node: &Node, entry: &Entry) -> Result<Replica
             view.records.extend(part.records);
             if part.done {
                 view.state_hash = part.state_hash;
-                return Ok(view);
+                return check_position(view, entry).map_err(|failure| of_node(node, failure));
             }
         }
         Err(Failure::unreachable(format!("node {}: its consistent view was cut off", node.id)))
@@ -92,6 +92,17 @@ pub async fn view(loaded: &Loaded, node: &Node, entry: &Entry) -> Result<Replica
     tokio::time::timeout(VIEW_MAX, reading).await.unwrap_or_else(|_| {
         Err(Failure::unreachable(format!("node {}: no consistent view within {VIEW_MAX:?}", node.id)))
     })
+}
+
+/// The view, if it is of the entry: what is of another moment is nothing to compare or to add up with the others.
+fn check_position(view: ReplicaState, entry: &Entry) -> Result<ReplicaState, Failure> {
+    let (found, wanted) = (view.position, entry.position);
+    if found == wanted {
+        return Ok(view);
+    }
+    let shown = |at: Position| format!("e{}:{}", at.epoch, at.offset);
+    let message = format!("its consistent view is of {}, not of the entry {}", shown(found), shown(wanted));
+    Err(Failure::refused(message).next("audit again"))
 }
 
 fn of_node(node: &Node, failure: Failure) -> Failure {
@@ -139,6 +150,16 @@ mod tests {
             state_hash: 7,
             ..ReplicaState::default()
         }
+    }
+
+    #[test]
+    fn a_view_of_another_position_than_its_entrys_is_refused() {
+        let at = |offset| Position { epoch: 2, offset };
+        let entry = Entry { id: Bytes::new(), position: at(7) };
+        let view = |offset| ReplicaState { position: at(offset), ..ReplicaState::default() };
+        assert!(check_position(view(7), &entry).is_ok());
+        let refused = check_position(view(8), &entry).unwrap_err();
+        assert!(refused.message.contains("of e2:8, not of the entry e2:7"), "{refused:?}");
     }
 
     #[test]
