@@ -39,18 +39,7 @@ pub async fn run(loaded: &Loaded, asked: &args::Backup) -> Result<Answer, Failur
     }
     check_parent(out)?;
     let folder = UnfinishedFolder::beside(out, ".part")?;
-    let mut tries = 0;
-    let (taken, sent) = loop {
-        tries += 1;
-        let taken = cut::take(loaded, &[]).await?;
-        // All at once: a view that nobody asks for goes in a few seconds.
-        let sending = taken.shards.iter().map(|shard| sent(shard, &taken.id, &folder.path));
-        match join_all(sending).await.into_iter().collect::<Result<Vec<_>, Failure>>() {
-            Ok(sent) => break (taken, sent),
-            Err(failure) if tries == CUTS_MAX || !is_gone(&failure) => return Err(failure),
-            Err(_) => {}
-        }
-    };
+    let (taken, sent) = states(loaded, &folder.path).await?;
     let mut table = Table::new(&COLUMNS);
     let (mut files, mut documents) = (Vec::new(), Vec::new());
     let mut manifest = Manifest::new(&loaded.config.cluster, &taken.id, Vec::new());
@@ -98,6 +87,22 @@ const CUTS_MAX: u32 = 3;
 
 fn name_of(shard: u64) -> String {
     format!("shard-{shard}")
+}
+
+/// Has all shards send their states at one cut, and takes another cut where one of them has none any more.
+async fn states(loaded: &Loaded, folder: &Path) -> Result<(cut::Taken, Vec<(u64, PathBuf)>), Failure> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let taken = cut::take(loaded, &[]).await?;
+        // All at once: a view that nobody asks for goes in a few seconds.
+        let sending = taken.shards.iter().map(|shard| sent(shard, &taken.id, folder));
+        match join_all(sending).await.into_iter().collect::<Result<Vec<_>, Failure>>() {
+            Ok(sent) => return Ok((taken, sent)),
+            Err(failure) if tries == CUTS_MAX || !is_gone(&failure) => return Err(failure),
+            Err(_) => {}
+        }
+    }
 }
 
 /// Has a replica of the shard send its state at the cut: its number, and the folder that the file is in.
