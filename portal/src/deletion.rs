@@ -164,7 +164,15 @@ impl Work {
     /// # Errors
     /// UNAVAILABLE.
     pub async fn touch(&mut self, portal: &Portal) -> Result<(), Error> {
-        if self.is_shared || self.touched.elapsed() < TOUCH {
+        if self.touched.elapsed() < TOUCH { Ok(()) } else { self.touch_now(portal).await }
+    }
+
+    /// As [`Work::touch`], however short ago it was touched: afterwards it is known whether another has taken it up until now.
+    ///
+    /// # Errors
+    /// UNAVAILABLE.
+    pub async fn touch_now(&mut self, portal: &Portal) -> Result<(), Error> {
+        if self.is_shared {
             return Ok(());
         }
         let now = Instant::now();

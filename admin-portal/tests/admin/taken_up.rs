@@ -234,3 +234,46 @@ async fn who_finds_his_deletion_taken_up_says_that_others_may_have_done_some_of_
     first.touch(&portal).await.unwrap();
     assert!(first.is_shared);
 }
+
+/// Between the first step and the last, within a page, where nobody touches the note.
+#[tokio::test]
+async fn a_deletion_that_was_taken_up_within_a_page_says_that_others_may_have_done_some_of_it() {
+    for is_taken_up in [false, true] {
+        let store = MemoryStore::new().raised();
+        let fixture = Fixture::over(store.clone(), 1_000).await;
+        fixture.insert_client("ana").await;
+        fixture.insert_product("a", 10).await;
+        fixture.order("ana", 1, &[("a", 2)]).await;
+        fixture.order("ana", 2, &[("a", 2)]).await;
+        for (doomed, request) in [(ana(), "r1"), (product_a(), "r2")] {
+            // It is read and closed, and its orders are listed after a while.
+            for _ in 0..2 {
+                store.plan(None);
+            }
+            store.plan(Some(Fault::DelayBefore(std::time::Duration::from_millis(1))));
+            let mut admin = fixture.admin();
+            let deletion = async {
+                match &doomed {
+                    Doomed::Client(_) => answer(admin.delete_client(deleting_client(timed(request))).await),
+                    Doomed::Product(_) => {
+                        answer(admin.delete_product(deleting_product(timed(request))).await)
+                    }
+                }
+            };
+            let other = async {
+                while store.planned() > 0 {
+                    tokio::task::yield_now().await;
+                }
+                if is_taken_up {
+                    let portal = Portal::new("other", Arc::new(store.clone()), capacity(), 1_000);
+                    left_long_ago(&store, &doomed).await;
+                    let note = notes(&store).await.remove(0);
+                    assert!(portal.take_up(&note).await.unwrap().is_some());
+                }
+            };
+            let (deleted, ()) = futures::join!(deletion, other);
+            assert_eq!(deleted.unwrap().continued, is_taken_up, "{doomed:?}");
+            assert_eq!(notes(&store).await, []);
+        }
+    }
+}
