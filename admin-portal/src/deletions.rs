@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use portal::attempt::Request;
-use portal::deletion::{Doomed, NOTES, Work};
+use portal::deletion::{Doomed, NOTES, Watched, Work};
 use portal::document::State;
 use portal::document::client::ClientRecord;
 use portal::document::product::ProductRecord;
@@ -30,9 +30,10 @@ const PAGE: u32 = 200;
 pub(crate) async fn run(portal: Arc<Portal>) {
     let (mut after, mut told) = (None, None);
     let mut stuck = HashMap::new();
+    let mut watched = Watched::default();
     loop {
         sleep(Duration::from_millis(fastrand::u64(PERIOD_MS / 2..=PERIOD_MS * 3 / 2))).await;
-        let round = round(&portal, after.take(), &mut stuck).await;
+        let round = round(&portal, after.take(), &mut stuck, &mut watched).await;
         let problem = round.as_ref().err().cloned();
         if problem != told {
             match &problem {
@@ -50,12 +51,13 @@ async fn round(
     portal: &Portal,
     after: Option<Bytes>,
     stuck: &mut HashMap<Bytes, Error>,
+    watched: &mut Watched,
 ) -> Result<Option<Bytes>, Error> {
     portal.may_change().await?;
     let listed = portal.list(Range::Prefix(Bytes::from_static(NOTES)), PAGE, after).await?;
     stuck.retain(|at, _| listed.records.iter().any(|one| one.key == *at));
     for one in &listed.records {
-        let ended = match portal.take_up(one).await {
+        let ended = match portal.take_up(one, watched).await {
             Ok(Some(mut work)) => go_on(portal, &mut work).await,
             Ok(None) => continue,
             Err(error) => Err(error),
@@ -71,6 +73,9 @@ async fn round(
                 stuck.insert(one.key.clone(), error);
             }
         }
+    }
+    if !listed.more {
+        watched.pass_over();
     }
     Ok(listed.records.last().filter(|_| listed.more).map(|one| one.key.clone()))
 }
