@@ -4,7 +4,7 @@
 //! A request that was settled meanwhile has a closed id, and one that is older than what is remembered never runs again: the deletion ends all the same,
 //! since what is closing takes nothing new, under an id of its own.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use portal::document::product::ProductRecord;
 use portal::{Error, Portal};
 use proto::portal::{DeleteClientRequest, DeleteProductRequest};
 use store_client::Range;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::{delete_client, delete_product};
 
@@ -26,15 +26,70 @@ const PERIOD_MS: u64 = 1_000;
 /// Notes that one round looks at; the next goes on behind them.
 const PAGE: u32 = 200;
 
+/// A deletion that could not be ended is left alone for so long first, doubled each time, up to the hour.
+const WAIT: Duration = Duration::from_secs(15);
+const WAIT_MAX: Duration = Duration::from_secs(3_600);
+/// Notes that are known as stuck at once.
+const STUCK_MAX: usize = 10_000;
+
+/// Notes of deletions that could not be ended.
+#[derive(Debug, Default)]
+struct Stuck {
+    all: HashMap<Bytes, Left>,
+    /// Those of the pass over all notes that is under way.
+    seen: HashSet<Bytes>,
+}
+
+/// A deletion that is left alone for a while.
+#[derive(Debug)]
+struct Left {
+    why: Error,
+    wait: Duration,
+    until: Instant,
+}
+
+impl Stuck {
+    /// Whether it is to be left alone now.
+    fn is_left(&mut self, key: &Bytes) -> bool {
+        let Some(left) = self.all.get(key) else { return false };
+        self.seen.insert(key.clone());
+        Instant::now() < left.until
+    }
+
+    /// It could not be ended; whether that is news.
+    fn failed(&mut self, key: &Bytes, why: Error) -> bool {
+        let before = self.all.get(key);
+        let is_news = before.is_none_or(|left| left.why != why);
+        let wait = before.map_or(WAIT, |left| (2 * left.wait).min(WAIT_MAX));
+        if before.is_some() || self.all.len() < STUCK_MAX {
+            self.all.insert(key.clone(), Left { why, wait, until: Instant::now() + wait });
+            self.seen.insert(key.clone());
+        }
+        is_news
+    }
+
+    /// All notes were looked at: those that are gone are forgotten.
+    fn pass_over(&mut self) {
+        let seen = std::mem::take(&mut self.seen);
+        self.all.retain(|key, _| seen.contains(key));
+    }
+}
+
+/// What is known of the notes from round to round.
+#[derive(Debug, Default)]
+struct Known {
+    watched: Watched,
+    stuck: Stuck,
+    /// The note that the last round ended with; `None`: a pass over all of them begins.
+    after: Option<Bytes>,
+}
+
 /// Looks for such deletions until dropped.
 pub(crate) async fn run(portal: Arc<Portal>) {
-    let (mut after, mut told) = (None, None);
-    let mut stuck = HashMap::new();
-    let mut watched = Watched::default();
+    let (mut known, mut told) = (Known::default(), None);
     loop {
         sleep(Duration::from_millis(fastrand::u64(PERIOD_MS / 2..=PERIOD_MS * 3 / 2))).await;
-        let round = round(&portal, after.take(), &mut stuck, &mut watched).await;
-        let problem = round.as_ref().err().cloned();
+        let problem = round(&portal, &mut known).await.err();
         if problem != told {
             match &problem {
                 Some(error) => tracing::warn!(%error, "deletions that were cut off cannot be looked for now"),
@@ -42,42 +97,40 @@ pub(crate) async fn run(portal: Arc<Portal>) {
             }
             told = problem;
         }
-        after = round.unwrap_or_default();
     }
 }
 
-/// Goes over a page of notes; the last one's key, if there are more.
-async fn round(
-    portal: &Portal,
-    after: Option<Bytes>,
-    stuck: &mut HashMap<Bytes, Error>,
-    watched: &mut Watched,
-) -> Result<Option<Bytes>, Error> {
+/// Goes over a page of notes.
+async fn round(portal: &Portal, known: &mut Known) -> Result<(), Error> {
     portal.may_change().await?;
-    let listed = portal.list(Range::Prefix(Bytes::from_static(NOTES)), PAGE, after).await?;
-    stuck.retain(|at, _| listed.records.iter().any(|one| one.key == *at));
+    let listed = portal.list(Range::Prefix(Bytes::from_static(NOTES)), PAGE, known.after.clone()).await?;
     for one in &listed.records {
-        let ended = match portal.take_up(one, watched).await {
+        if known.stuck.is_left(&one.key) {
+            continue;
+        }
+        let ended = match portal.take_up(one, &mut known.watched).await {
             Ok(Some(mut work)) => go_on(portal, &mut work).await,
             Ok(None) => continue,
             Err(error) => Err(error),
         };
         match ended {
-            Ok(()) => drop(stuck.remove(&one.key)),
+            Ok(()) => drop(known.stuck.all.remove(&one.key)),
             Err(error @ Error::Unavailable { .. }) => return Err(error),
             // It keeps no other from being looked at, and is told once.
-            Err(error) if stuck.get(&one.key) == Some(&error) => {}
             Err(error) => {
-                let key = String::from_utf8_lossy(&one.key);
-                tracing::warn!(%key, %error, "a deletion that was cut off cannot be ended");
-                stuck.insert(one.key.clone(), error);
+                if known.stuck.failed(&one.key, error.clone()) {
+                    let key = String::from_utf8_lossy(&one.key);
+                    tracing::warn!(%key, %error, "a deletion that was cut off cannot be ended");
+                }
             }
         }
     }
-    if !listed.more {
-        watched.pass_over();
+    known.after = listed.records.last().filter(|_| listed.more).map(|one| one.key.clone());
+    if known.after.is_none() {
+        known.watched.pass_over();
+        known.stuck.pass_over();
     }
-    Ok(listed.records.last().filter(|_| listed.more).map(|one| one.key.clone()))
+    Ok(())
 }
 
 /// The version of what a note is of, and whether it is being deleted; `None`: it is not there.
@@ -152,6 +205,7 @@ mod tests {
     use proto::store::{Freshness, KeyRecord, Txn};
     use store_client::{Store as _, now_ms};
     use store_engine::memory::{Fault, MemoryStore};
+    use tokio::time::{advance, pause};
 
     use super::*;
     use crate::{clients, products};
@@ -308,5 +362,47 @@ mod tests {
             assert!(matches!(ended, Err(Error::Damaged { .. })), "{ended:?}");
             assert_eq!(notes(&store).await.len(), 1);
         }
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_ended_is_left_alone_for_longer_each_time_up_to_an_hour() {
+        pause();
+        let key = Bytes::from_static(b"d/c/{ana}");
+        let why = || Error::damaged(b"d/c/{ana}", "so it is");
+        let mut stuck = Stuck::default();
+        assert!(!stuck.is_left(&key) && stuck.failed(&key, why()));
+        let mut wait = WAIT;
+        for _ in 0..12 {
+            advance(wait - Duration::from_millis(1)).await;
+            assert!(stuck.is_left(&key), "{wait:?}");
+            advance(Duration::from_millis(1)).await;
+            assert!(!stuck.is_left(&key), "{wait:?}");
+            assert!(!stuck.failed(&key, why()), "it was told");
+            wait = (2 * wait).min(WAIT_MAX);
+        }
+        assert_eq!(wait, WAIT_MAX);
+        assert!(stuck.failed(&key, Error::damaged(b"d/c/{ana}", "and now so")));
+    }
+
+    #[tokio::test]
+    async fn what_is_known_of_a_note_is_forgotten_when_it_is_gone_and_not_before() {
+        let store = MemoryStore::new().raised();
+        let portal = over(&store);
+        let all = PAGE as usize + 1;
+        for number in 0..all {
+            put(&store, Txn::new().put(format!("d/c/nonsense{number:04}"), 1, "{}")).await;
+        }
+        let mut known = Known::default();
+        for _ in 0..4 {
+            round(&portal, &mut known).await.expect("looked at");
+        }
+        assert!(known.after.is_none());
+        assert_eq!(known.stuck.all.len(), all);
+        assert!(known.stuck.all.values().all(|left| left.wait == WAIT), "each was tried once");
+        put(&store, Txn::new().delete("d/c/nonsense0000")).await;
+        for _ in 0..2 {
+            round(&portal, &mut known).await.expect("looked at");
+        }
+        assert_eq!(known.stuck.all.len(), all - 1);
     }
 }
