@@ -31,7 +31,7 @@ use proto::store::{FailedGuard, Record, Txn, TxnResponse};
 use store_client::now_ms;
 
 use crate::clients::{self, NEVER, guard_seen, refused};
-use crate::holders::{self, Done};
+use crate::holders::{self, Begun, Done};
 
 /// What a deletion rests on.
 struct Seen {
@@ -55,10 +55,10 @@ pub(crate) async fn delete_client(
     if !input.cascade {
         return end(portal, &cid, &input, request, Done::default()).await;
     }
-    let mut work = close(portal, &cid, input.if_match, &request).await?;
-    let changed = holders::cancel_all(portal, &cid, work.as_mut()).await?;
-    let continued = work.is_none_or(|work| work.is_shared);
-    end(portal, &cid, &input, request, Done { changed, continued }).await
+    let mut begun = close(portal, &cid, input.if_match, &request).await?;
+    let changed = holders::cancel_all(portal, &cid, begun.work()).await?;
+    let done = begun.done(portal, changed).await?;
+    end(portal, &cid, &input, request, done).await
 }
 
 /// Goes on with a deletion that was begun by another portal, and ends it under `request`.
@@ -70,7 +70,7 @@ pub(crate) async fn go_on(
 ) -> Result<(), Error> {
     let input = DeleteClientRequest { cid: cid.to_string(), cascade: true, ..DeleteClientRequest::default() };
     let changed = holders::cancel_all(portal, cid, Some(work)).await?;
-    end(portal, cid, &input, request, Done { changed, continued: true }).await.map(drop)
+    end(portal, cid, &input, request, Done { changed, continued: true, was_closing: false }).await.map(drop)
 }
 
 /// The last step, which deletes the client.
@@ -95,7 +95,7 @@ async fn end(
             return Ok(done.deleted(data, input.cascade && answer.remembered));
         }
         if let Some(error) = refusal(portal, cid, input, &answer).await? {
-            return Err(error);
+            return done.refused(error);
         }
         attempts.again(&answer).await?;
     }
@@ -133,8 +133,8 @@ fn deletion(cid: &Cid, input: &DeleteClientRequest, seen: Option<&Seen>) -> Txn 
     index::moved(txn.returning_before(), seen.map_or(&[], |seen| &seen.rows), &[], now_ms())
 }
 
-/// From now on the client's orders do not change, but by a cascade, which is noted as this request's; `None`: that was so before this call.
-async fn close(portal: &Portal, cid: &Cid, if_match: u64, request: &Request) -> Result<Option<Work>, Error> {
+/// From now on the client's orders do not change, but by a cascade, which is noted as this request's.
+async fn close(portal: &Portal, cid: &Cid, if_match: u64, request: &Request) -> Result<Begun, Error> {
     let mut attempts = Attempts::new(portal, request.part(CLOSE));
     let doomed = Doomed::Client(cid.clone());
     loop {
@@ -146,13 +146,17 @@ async fn close(portal: &Portal, cid: &Cid, if_match: u64, request: &Request) -> 
         let answer = attempts.send(txn).await?;
         if answer.success {
             let is_new = !answer.remembered;
-            return Ok(is_new.then(|| Work::begun(doomed, request.clone(), answer.offset())));
+            return Ok(match is_new {
+                true => Begun::Mine(Work::begun(doomed, request.clone(), answer.offset())),
+                false => Begun::Before,
+            });
         }
         // Absent or gone: perhaps this very request has deleted it; the deletion says. Closing: an interrupted cascade is
         // taken up again, whatever version it was begun from.
         let is_over = |failed: &FailedGuard| matches!(failed.reason(), Reason::Absent | Reason::WrongValue);
         if answer.failed.iter().any(is_over) {
-            return Ok(None);
+            let is_closing = seen.is_some_and(|seen| seen.client.state == State::Closing);
+            return Ok(if is_closing { Begun::Before } else { Begun::Nothing });
         }
         if let Some(error) = refused(cid, if_match, &answer) {
             return Err(error);

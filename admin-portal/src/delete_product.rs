@@ -26,7 +26,7 @@ use proto::store::failed_guard::Reason;
 use proto::store::{Record, Txn, TxnResponse};
 use store_client::now_ms;
 
-use crate::holders::{self, Done};
+use crate::holders::{self, Begun, Done};
 use crate::products::{self, guard_seen, refused};
 
 /// A product that is to go.
@@ -53,10 +53,10 @@ pub(crate) async fn delete_product(
     if !input.cascade {
         return end(portal, &pid, &input, request, Done::default()).await;
     }
-    let mut work = close(portal, &pid, input.if_match, &request).await?;
-    let changed = holders::remove_all(portal, &pid, work.as_mut()).await?;
-    let continued = work.is_none_or(|work| work.is_shared);
-    end(portal, &pid, &input, request, Done { changed, continued }).await
+    let mut begun = close(portal, &pid, input.if_match, &request).await?;
+    let changed = holders::remove_all(portal, &pid, begun.work()).await?;
+    let done = begun.done(portal, changed).await?;
+    end(portal, &pid, &input, request, done).await
 }
 
 /// Goes on with a deletion that was begun by another portal, and ends it under `request`.
@@ -69,7 +69,7 @@ pub(crate) async fn go_on(
     let input =
         DeleteProductRequest { pid: pid.to_string(), cascade: true, ..DeleteProductRequest::default() };
     let changed = holders::remove_all(portal, pid, Some(work)).await?;
-    end(portal, pid, &input, request, Done { changed, continued: true }).await.map(drop)
+    end(portal, pid, &input, request, Done { changed, continued: true, was_closing: false }).await.map(drop)
 }
 
 /// The last step, which deletes the product.
@@ -101,7 +101,7 @@ async fn end(
         }
         // With cascade the version that the administrator saw was closed.
         if let Some(error) = refused(pid, if input.cascade { 0 } else { input.if_match }, &answer) {
-            return Err(anew(error, &answer));
+            return done.refused(anew(error, &answer));
         }
         let stock_at = key::stock(pid);
         let record = portal.read_through(&stock_at).await?.record;
@@ -194,8 +194,8 @@ fn document(pid: &Pid, answer: &TxnResponse) -> Result<String, Error> {
     Ok(product.document(&StockRecord::read(&stock_at, stock)?))
 }
 
-/// From now on no order takes more of the product, which is noted as this request's deletion; `None`: that was so before this call.
-async fn close(portal: &Portal, pid: &Pid, if_match: u64, request: &Request) -> Result<Option<Work>, Error> {
+/// From now on no order takes more of the product, which is noted as this request's deletion.
+async fn close(portal: &Portal, pid: &Pid, if_match: u64, request: &Request) -> Result<Begun, Error> {
     let mut attempts = Attempts::new(portal, request.part(CLOSE));
     let doomed = deletion::Doomed::Product(pid.clone());
     loop {
@@ -207,7 +207,10 @@ async fn close(portal: &Portal, pid: &Pid, if_match: u64, request: &Request) -> 
         let answer = attempts.send(txn).await?;
         let Some(failed) = answer.failed.first().filter(|_| !answer.success) else {
             let is_new = !answer.remembered;
-            return Ok(is_new.then(|| Work::begun(doomed, request.clone(), answer.offset())));
+            return Ok(match is_new {
+                true => Begun::Mine(Work::begun(doomed, request.clone(), answer.offset())),
+                false => Begun::Before,
+            });
         };
         let is_closing = match failed.record.as_ref().filter(|record| !record.data.is_empty()) {
             Some(record) => ProductRecord::read(&failed.key, record)?.state == State::Closing,
@@ -215,7 +218,7 @@ async fn close(portal: &Portal, pid: &Pid, if_match: u64, request: &Request) -> 
         };
         if is_closing || failed.reason() == Reason::Absent {
             // Closing: an interrupted cascade is taken up. Absent: perhaps this very request has deleted it; the deletion says.
-            return Ok(None);
+            return Ok(if is_closing { Begun::Before } else { Begun::Nothing });
         }
         if let Some(error) = refused(pid, if_match, &answer) {
             return Err(error);

@@ -52,6 +52,36 @@ impl Changed {
     }
 }
 
+/// What the first step of a deletion with cascade came to.
+#[derive(Debug)]
+pub(crate) enum Begun {
+    /// It is closing from now on, which is noted as this call's.
+    Mine(Work),
+    /// It was closing before this call, by another request or this one.
+    Before,
+    /// There was nothing to close: perhaps this very request has deleted it.
+    Nothing,
+}
+
+impl Begun {
+    /// The work that is this call's to say that it goes on.
+    pub(crate) fn work(&mut self) -> Option<&mut Work> {
+        match self {
+            Begun::Mine(work) => Some(work),
+            Begun::Before | Begun::Nothing => None,
+        }
+    }
+
+    /// All is worked off. Another may have taken it up since the note was touched.
+    pub(crate) async fn done(mut self, portal: &Portal, changed: Changed) -> Result<Done, Error> {
+        if let Some(work) = self.work() {
+            work.touch_now(portal).await?;
+        }
+        let continued = self.work().is_none_or(|work| work.is_shared);
+        Ok(Done { changed, continued, was_closing: !matches!(self, Begun::Nothing) })
+    }
+}
+
 /// What was done of a deletion before its last step.
 #[derive(Debug, Default)]
 pub(crate) struct Done {
@@ -59,12 +89,24 @@ pub(crate) struct Done {
     pub(crate) changed: Changed,
     /// There may be more, which others have done.
     pub(crate) continued: bool,
+    /// This call has seen it closing: if it is gone at the last step, others have done that, too.
+    pub(crate) was_closing: bool,
 }
 
 impl Done {
     /// The answer; `is_others`: somebody else did the last step.
     pub(crate) fn deleted(self, data: String, is_others: bool) -> DeleteResponse {
         self.changed.deleted(data, self.continued || is_others)
+    }
+
+    /// The answer to a last step that was refused.
+    pub(crate) fn refused(self, error: Error) -> Result<DeleteResponse, Error> {
+        match error {
+            Error::NotFound { .. } | Error::Gone { .. } if self.was_closing => {
+                Ok(self.deleted("{}".to_owned(), true))
+            }
+            error => Err(error),
+        }
     }
 }
 

@@ -39,14 +39,15 @@ pub struct UtcOffset {
 }
 
 impl UtcOffset {
-    /// Reads `-03:00`, `+05:30`, `Z`, or nothing, which is UTC too; `None`: it is none of them.
+    /// Reads `-03:00`, `+05:30`, `Z`, or nothing, which is UTC too; `None`: it is none of them. A blank in the place of the sign is the `+` of
+    /// whoever wrote it into a query as it is, where `+` says a blank.
     #[must_use]
     pub fn parse(text: &str) -> Option<UtcOffset> {
         if matches!(text, "" | "Z" | "z") {
             return Some(UtcOffset::default());
         }
         let (sign, text) = match text.split_at_checked(1)? {
-            ("+", rest) => (1, rest),
+            ("+" | " ", rest) => (1, rest),
             ("-", rest) => (-1, rest),
             _ => return None,
         };
@@ -148,7 +149,9 @@ mod tests {
         for text in ["", "2026", "2026-13", "2026-00", "2026-1", "2026-11-29", "é026-11"] {
             assert_eq!(offset("").month(text), None, "{text}");
         }
-        for text in ["3", "-3", "-3:00", "03:00", "+0300", "+14:01", "-15:00", "+05:60", "+é5:00", "+05:5"] {
+        for text in
+            ["3", "-3", "-3:00", "03:00", "+0300", "+14:01", "-15:00", "+05:60", "+é5:00", "+05:5", "  05:30"]
+        {
             assert_eq!(UtcOffset::parse(text), None, "{text}");
         }
     }

@@ -16,6 +16,7 @@
 //!
 //! Leaves out: the steps, which guard what they read and harm nothing however many work on them (`admin-portal`).
 
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -37,6 +38,8 @@ pub const NOTES: &[u8] = b"d/";
 pub const LEASE_MS: i64 = 15_000;
 /// Who works on it touches it when it was not touched for so long.
 const TOUCH: Duration = Duration::from_secs(3);
+/// Notes that are watched at once; more are taken up by log time alone.
+const WATCHED_MAX: usize = 10_000;
 /// Where a note says when it was touched.
 const TOUCHED: &str = "/touched_ms";
 
@@ -164,7 +167,15 @@ impl Work {
     /// # Errors
     /// UNAVAILABLE.
     pub async fn touch(&mut self, portal: &Portal) -> Result<(), Error> {
-        if self.is_shared || self.touched.elapsed() < TOUCH {
+        if self.touched.elapsed() < TOUCH { Ok(()) } else { self.touch_now(portal).await }
+    }
+
+    /// As [`Work::touch`], however short ago it was touched: afterwards it is known whether another has taken it up until now.
+    ///
+    /// # Errors
+    /// UNAVAILABLE.
+    pub async fn touch_now(&mut self, portal: &Portal) -> Result<(), Error> {
+        if self.is_shared {
             return Ok(());
         }
         let now = Instant::now();
@@ -193,18 +204,49 @@ impl Work {
     }
 }
 
+/// Versions of notes that stay, and since when this portal has seen each: by its monotonic time, since its clock of the day may be behind.
+#[derive(Debug, Default)]
+pub struct Watched {
+    since: HashMap<Bytes, (u64, Instant)>,
+    /// Those of the pass over all notes that is under way.
+    seen: HashSet<Bytes>,
+}
+
+impl Watched {
+    /// Whether this version of a note has been there for the time of a lease. The guard on log time says whether that is so.
+    fn is_old(&mut self, key: &Bytes, offset: u64) -> bool {
+        if !self.since.contains_key(key) && self.since.len() >= WATCHED_MAX {
+            return false;
+        }
+        self.seen.insert(key.clone());
+        let (seen, since) = self.since.entry(key.clone()).or_insert_with(|| (offset, Instant::now()));
+        if *seen != offset {
+            (*seen, *since) = (offset, Instant::now());
+        }
+        since.elapsed().as_millis() >= u128::from(LEASE_MS.unsigned_abs())
+    }
+
+    /// All notes were looked at: those that are gone are forgotten.
+    pub fn pass_over(&mut self) {
+        let seen = std::mem::take(&mut self.seen);
+        self.since.retain(|key, _| seen.contains(key));
+    }
+}
+
 impl Portal {
-    /// Takes up what a note says, if nobody works on it by the log's time; `None`: somebody does, or was first.
+    /// Takes up what a note says, if nobody works on it by the log's time; `None`: somebody does, or was first. It is worth asking when the log's time says
+    /// so, as far as this portal knows it, and when it has seen the note unchanged for so long.
     ///
     /// # Errors
     /// The note is damaged; UNAVAILABLE, also while members of the store know no guards on time.
-    pub async fn take_up(&self, note: &KeyRecord) -> Result<Option<Work>, Error> {
+    pub async fn take_up(&self, note: &KeyRecord, watched: &mut Watched) -> Result<Option<Work>, Error> {
         let Some(record) = &note.record else { return Ok(None) };
         let doomed = Doomed::parse(&note.key)
             .ok_or_else(|| Error::damaged(&note.key, "the key of no deletion's note"))?;
         let stored = DeletionRecord::read(&note.key, &record.data)?;
         let due_ms = stored.touched_ms.saturating_add(LEASE_MS);
-        if due_ms > self.log_time_ms() {
+        let is_old = watched.is_old(&note.key, record.offset());
+        if due_ms > self.log_time_ms() && !is_old {
             return Ok(None);
         }
         let (request, sent_ms) = (stored.asked(), self.now_ms());

@@ -244,9 +244,9 @@ async fn lost_answers_are_settled_with_what_was_deleted() {
     fixture.store.plan(Some(Fault::LoseAnswer));
     delete_product(&fixture, request.clone()).await.unwrap_err();
     assert!(delete_product(&fixture, request).await.unwrap().contains("\"quantity\":3"));
-    // A look and close, scan, a look at the client and its orders, and the deletion, whose answer is lost.
+    // A look and close, scan, the note, a look at the client and its orders, and the deletion, whose answer is lost.
     let request = DeleteClientRequest { request: id("r2"), ..client("ana", true) };
-    for _ in 0..5 {
+    for _ in 0..6 {
         fixture.store.plan(None);
     }
     fixture.store.plan(Some(Fault::LoseAnswer));

@@ -122,8 +122,8 @@ async fn removing_a_client_with_orders_is_done_once_however_often_it_is_asked() 
         fixture.insert_product("a", 10).await;
         let sold = fixture.order("ana", 1, &[("a", 4)]).await;
         fixture.confirm("ana", &sold).await;
-        // The look at the client, at its orders, then the deletion; a cascade looks, closes and scans before.
-        for _ in 0..if cascade { 5 } else { 2 } {
+        // The look at the client, at its orders, then the deletion; a cascade looks, closes, scans and touches its note before.
+        for _ in 0..if cascade { 6 } else { 2 } {
             fixture.store.plan(None);
         }
         fixture.store.plan(Some(Fault::LoseAnswer));

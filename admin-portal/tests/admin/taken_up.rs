@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use portal::attempt::Request;
 use portal::cache::Capacity;
-use portal::deletion::{Doomed, NOTES};
+use portal::deletion::{Doomed, LEASE_MS, NOTES, Watched, Work};
 use portal::document::client::ClientRecord;
 use portal::document::order::Phase;
+use portal::handle::Bounds;
 use portal::id::{Cid, Oid, Pid};
-use portal::{Portal, key};
+use portal::{Error, Portal, key};
 use proto::portal::{
     DeleteClientRequest, DeleteProductRequest, ListEventsRequest, RequestId, StaffSettleRequest,
 };
@@ -49,13 +50,23 @@ async fn notes(store: &MemoryStore) -> Vec<KeyRecord> {
 
 /// Writes a note as if it had been touched long ago.
 async fn left_long_ago(store: &MemoryStore, doomed: &Doomed) {
+    left_at(store, doomed, 1).await;
+}
+
+/// Writes a note as if it had been touched then.
+async fn left_at(store: &MemoryStore, doomed: &Doomed, ms: i64) {
     let there = notes(store).await;
     let note = there.iter().find(|one| one.key == doomed.note()).unwrap();
     let text = String::from_utf8(note.record.as_ref().unwrap().data.to_vec()).unwrap();
     let (before, rest) = text.split_once("\"touched_ms\":").unwrap();
     let rest = rest.trim_start_matches(|c: char| c.is_ascii_digit());
-    let text = format!("{before}\"touched_ms\":1{rest}");
+    let text = format!("{before}\"touched_ms\":{ms}{rest}");
     assert!(store.txn(Txn::new().put(note.key.clone(), 1, text), None).await.unwrap().success);
+}
+
+/// Takes a note up, by a portal that sees it for the first time.
+async fn take_up(portal: &Portal, note: &KeyRecord) -> Result<Option<Work>, Error> {
+    portal.take_up(note, &mut Watched::default()).await
 }
 
 /// A shop with orders of `ana` of both products, and the deletion of `ana` and of `a` begun by a portal that came no further.
@@ -154,17 +165,17 @@ async fn a_deletion_that_somebody_works_on_is_taken_up_by_nobody_and_one_that_no
     let note = async || notes(&store).await.into_iter().find(|one| one.key == ana().note()).unwrap();
     let portal = |name| Portal::new(name, Arc::new(store.clone()), capacity(), 1_000);
     let (one, other) = (portal("one"), portal("other"));
-    assert!(one.take_up(&note().await).await.unwrap().is_none(), "it was begun just now");
+    assert!(take_up(&one, &note().await).await.unwrap().is_none(), "it was begun just now");
     left_long_ago(&store, &ana()).await;
     let seen = note().await;
-    let (first, second) = futures::join!(one.take_up(&seen), other.take_up(&seen));
+    let (first, second) = futures::join!(take_up(&one, &seen), take_up(&other, &seen));
     let taken: Vec<_> = [first.unwrap(), second.unwrap()].into_iter().flatten().collect();
     assert_eq!(taken.len(), 1, "two who look at the same moment");
-    assert!(other.take_up(&note().await).await.unwrap().is_none(), "it has a worker again");
+    assert!(take_up(&other, &note().await).await.unwrap().is_none(), "it has a worker again");
     let begun = taken.into_iter().next().unwrap();
     assert_eq!((begun.request.named().0, &begun.doomed), ("r1", &ana()));
     // Of a note that was touched meanwhile nobody takes an older version.
-    assert!(one.take_up(&seen).await.unwrap().is_none());
+    assert!(take_up(&one, &seen).await.unwrap().is_none());
 }
 
 #[tokio::test]
@@ -220,11 +231,11 @@ async fn who_finds_his_deletion_taken_up_says_that_others_may_have_done_some_of_
     let note = notes(&store).await.remove(0);
     let offset = note.record.as_ref().map(Record::offset).unwrap();
     assert!(offset > begun.offset());
-    let mut first = portal.take_up(&note).await.unwrap().unwrap();
+    let mut first = take_up(&portal, &note).await.unwrap().unwrap();
     first.touch(&portal).await.unwrap();
     assert!(!first.is_shared);
     left_long_ago(&store, &ana()).await;
-    let second = portal.take_up(&notes(&store).await.remove(0)).await.unwrap();
+    let second = take_up(&portal, &notes(&store).await.remove(0)).await.unwrap();
     assert!(second.is_some());
     // He who lost it takes nothing of the other's away, and knows it when he is to say that he is still there.
     first.end(&portal, None).await.unwrap();
@@ -233,4 +244,79 @@ async fn who_finds_his_deletion_taken_up_says_that_others_may_have_done_some_of_
     tokio::time::advance(std::time::Duration::from_secs(10)).await;
     first.touch(&portal).await.unwrap();
     assert!(first.is_shared);
+}
+
+#[tokio::test]
+async fn a_portal_whose_clock_is_behind_takes_up_what_it_has_seen_unchanged_for_the_time_of_a_lease() {
+    let store = MemoryStore::new().raised();
+    let bounds = Bounds { clock_off_ms: -3_600_000, ..Bounds::default() };
+    let behind = Portal::limited("behind", Arc::new(store.clone()), capacity(), bounds);
+    let put = ana().noted(Txn::new(), &Request::again("r1", 0, [7; 16]), 1);
+    assert!(store.txn(put, None).await.unwrap().success);
+    let lease = std::time::Duration::from_millis(LEASE_MS.unsigned_abs());
+    let long_ago_ms = now_ms() - 2 * LEASE_MS;
+    let mut watched = Watched::default();
+    let mut note = notes(&store).await.remove(0);
+    tokio::time::pause();
+    for touched in [0, 1] {
+        // Its time begins anew with each version.
+        left_at(&store, &ana(), long_ago_ms + touched).await;
+        note = notes(&store).await.remove(0);
+        assert!(behind.take_up(&note, &mut watched).await.unwrap().is_none(), "by its clock it is too early");
+        tokio::time::advance(lease / 2).await;
+        assert!(behind.take_up(&note, &mut watched).await.unwrap().is_none(), "it may be touched yet");
+    }
+    tokio::time::advance(lease / 2).await;
+    let taken = behind.take_up(&note, &mut watched).await.unwrap();
+    assert_eq!(taken.expect("nobody works on it").doomed, ana());
+    // The guard in the store decides: by the log's time this one was touched just now.
+    let behind = Portal::limited("another", Arc::new(store.clone()), capacity(), bounds);
+    left_at(&store, &ana(), now_ms()).await;
+    let note = notes(&store).await.remove(0);
+    assert!(behind.take_up(&note, &mut watched).await.unwrap().is_none());
+    tokio::time::advance(lease).await;
+    assert!(behind.take_up(&note, &mut watched).await.unwrap().is_none());
+}
+
+/// Between the first step and the last, within a page, where nobody touches the note.
+#[tokio::test]
+async fn a_deletion_that_was_taken_up_within_a_page_says_that_others_may_have_done_some_of_it() {
+    for is_taken_up in [false, true] {
+        let store = MemoryStore::new().raised();
+        let fixture = Fixture::over(store.clone(), 1_000).await;
+        fixture.insert_client("ana").await;
+        fixture.insert_product("a", 10).await;
+        fixture.order("ana", 1, &[("a", 2)]).await;
+        fixture.order("ana", 2, &[("a", 2)]).await;
+        for (doomed, request) in [(ana(), "r1"), (product_a(), "r2")] {
+            // It is read and closed, and its orders are listed after a while.
+            for _ in 0..2 {
+                store.plan(None);
+            }
+            store.plan(Some(Fault::DelayBefore(std::time::Duration::from_millis(1))));
+            let mut admin = fixture.admin();
+            let deletion = async {
+                match &doomed {
+                    Doomed::Client(_) => answer(admin.delete_client(deleting_client(timed(request))).await),
+                    Doomed::Product(_) => {
+                        answer(admin.delete_product(deleting_product(timed(request))).await)
+                    }
+                }
+            };
+            let other = async {
+                while store.planned() > 0 {
+                    tokio::task::yield_now().await;
+                }
+                if is_taken_up {
+                    let portal = Portal::new("other", Arc::new(store.clone()), capacity(), 1_000);
+                    left_long_ago(&store, &doomed).await;
+                    let note = notes(&store).await.remove(0);
+                    assert!(take_up(&portal, &note).await.unwrap().is_some());
+                }
+            };
+            let (deleted, ()) = futures::join!(deletion, other);
+            assert_eq!(deleted.unwrap().continued, is_taken_up, "{doomed:?}");
+            assert_eq!(notes(&store).await, []);
+        }
+    }
 }

@@ -102,6 +102,17 @@ impl OpenRequest {
     }
 }
 
+/// What is as open as before a command that was answered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AsOpen {
+    /// What was sent for it before: nothing was sent this time.
+    Unsent,
+    /// An attempt of it that was not answered.
+    Lost,
+    /// Another command, which has the same id.
+    Others,
+}
+
 /// The command that runs.
 struct Running {
     begun: Begun,
@@ -113,6 +124,8 @@ struct Running {
     is_given: bool,
     /// It is a repetition: what became of it before is open until there is an answer.
     is_repeated: bool,
+    /// What another command that has the id is about, and keeps its file whatever becomes of this one.
+    others: Option<Matter>,
     /// An attempt of this run was not answered: it may still be on its way.
     is_lost: bool,
     /// A message for it was on its way in this run: what ends it now is the answer. What ends it before that is this tool's own word.
@@ -175,14 +188,27 @@ impl OpenRequests {
         let before = self.find(id);
         let is_same = |one: &OpenRequest| (&one.begun.words, &one.begun.cid) == (&begun.words, &begun.cid);
         // Another command under the id is refused if that one was done, and its file is not this one's.
-        let (is_repeated, same) = (before.is_some(), before.filter(is_same));
+        let (is_repeated, others) = match &before {
+            Some(before) if is_same(before) => (true, None),
+            Some(before) => (false, Some(before.matter())),
+            None => (false, None),
+        };
         let (is_lost, is_sent) = (false, false);
-        let mut running =
-            Running { begun, sent: None, before: None, is_given, is_repeated, is_lost, is_sent, file: None };
-        if let Some(same) = same {
+        let mut running = Running {
+            begun,
+            sent: None,
+            before: None,
+            is_given,
+            is_repeated,
+            others,
+            is_lost,
+            is_sent,
+            file: None,
+        };
+        if is_repeated {
             running.file = self.path(id).and_then(|path| locked(&path));
-            running.before = same.sent;
-        } else if self.is_person && !is_repeated {
+            running.before = before.and_then(|before| before.sent);
+        } else if self.is_person && running.others.is_none() {
             running.file = self.create(&running);
         }
         *self.running.lock() = Some(running);
@@ -214,23 +240,27 @@ impl OpenRequests {
     }
 
     /// The command that runs has ended: whether its outcome is open, and whether it was answered for good, so that nothing that is still on its way
-    /// under the id can be done. What it is about, if it is as open as before in spite of what it was answered; the first of both: nothing was sent for it this time.
-    pub fn ended(&self, is_open: bool, is_definite: bool) -> Option<(bool, String, Matter)> {
+    /// under the id can be done. What is as open as before in spite of what was answered, and what that is about.
+    pub fn ended(&self, is_open: bool, is_definite: bool) -> Option<(AsOpen, String, Matter)> {
         let mut running = self.running.lock().take()?;
         let is_unsent = running.is_repeated && !running.is_sent;
         let is_lost = (running.is_repeated || running.is_lost) && !is_definite;
         if is_open || is_unsent || is_lost {
-            if running.file.is_none() && !running.is_repeated {
+            if running.file.is_none() && !running.is_repeated && running.others.is_none() {
                 running.file = self.create(&running);
             }
         } else if running.file.take().is_some() {
             self.forget(&running.begun.id);
         }
-        let is_as_open = is_unsent || (is_lost && !is_open);
-        is_as_open.then(|| {
-            let (id, matter) = running.named();
-            (is_unsent, id, matter)
-        })
+        let others = running.others.take().filter(|_| !is_definite && !is_open);
+        let as_open = match others {
+            _ if is_unsent => AsOpen::Unsent,
+            _ if is_lost && !is_open => AsOpen::Lost,
+            Some(matter) => return Some((AsOpen::Others, running.begun.id, matter)),
+            None => return None,
+        };
+        let (id, matter) = running.named();
+        Some((as_open, id, matter))
     }
 
     /// Whether the command that runs has this id from a person.
@@ -415,7 +445,7 @@ mod tests {
         // What this tool says before anything is sent is no answer to what was sent then.
         again.begin(("r1", false), &line, "");
         let left = again.ended(false, true).expect("it is as open as before");
-        assert!(left.0, "nothing was sent");
+        assert_eq!(left.0, AsOpen::Unsent);
         assert_eq!(left.2.settling(&left.1), "settle r1 --shop");
         assert!(again.find("r1").is_some());
         // Another command under the id is its own, and leaves the file alone.
@@ -439,8 +469,8 @@ mod tests {
             one.sending(&id("r1"), message(9, "r1"));
             one.lost("another");
             one.lost("r1");
-            let (is_unsent, named, matter) = one.ended(false, false).expect("it is open");
-            assert_eq!((is_unsent, matter.settling(&named).as_str()), (false, "settle r1 --shop"));
+            let (as_open, named, matter) = one.ended(false, false).expect("it is open");
+            assert_eq!((as_open, matter.settling(&named).as_str()), (AsOpen::Lost, "settle r1 --shop"));
             assert_eq!(one.left().len(), 1, "person: {is_person}");
             // Repeated by a later process, and refused again without a lost attempt of its own.
             let again = requests(folder.path(), is_person);
@@ -454,6 +484,35 @@ mod tests {
             again.begin(("r2", false), &line, "");
             again.sending(&id("r2"), message(9, "r2"));
             assert!(again.ended(false, false).is_none() && again.find("r2").is_none());
+        }
+    }
+
+    /// What became of the command that runs is known; what is open is about something else.
+    #[test]
+    fn a_refusal_of_another_command_under_an_open_id_names_what_the_open_one_is_about() {
+        let folder = tempfile::tempdir().unwrap();
+        for is_person in [true, false] {
+            let all = requests(folder.path(), is_person);
+            all.begin(("r1", false), &words("set-shop --hold-minutes 30"), "");
+            all.sending(&id("r1"), message(9, "r1"));
+            all.ended(true, false);
+            let other = proto::portal::UpdateClientRequest { cid: "ana".into(), ..Default::default() };
+            all.begin(("r1", true), &words("update-client ana"), "ana");
+            all.sending(&id("r1"), other.clone());
+            let (as_open, named, matter) = all.ended(false, false).expect("the first is open");
+            assert_eq!((as_open, matter.settling(&named).as_str()), (AsOpen::Others, "settle r1 --shop"));
+            // Its own lost attempt is of its own matter; its success says nothing of the first.
+            all.begin(("r1", true), &words("update-client ana"), "ana");
+            all.sending(&id("r1"), other.clone());
+            all.lost("r1");
+            let (as_open, named, matter) = all.ended(false, false).expect("both are open");
+            assert_eq!((as_open, matter.settling(&named).as_str()), (AsOpen::Lost, "settle r1 --cid ana"));
+            all.begin(("r1", true), &words("update-client ana"), "ana");
+            all.sending(&id("r1"), other);
+            assert_eq!(all.ended(false, true), None);
+            let kept = all.find("r1").expect("the first is open");
+            assert_eq!(kept.begun.words, words("set-shop --hold-minutes 30"));
+            all.forget("r1");
         }
     }
 

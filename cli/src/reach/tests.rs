@@ -177,8 +177,9 @@ async fn patience_ends_with_the_last_reason_and_who_gave_it() {
     // Nobody listens there.
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let addresses = [address.clone(), nobody];
-    let portals = Portals::new("admin portal", &addresses, None, Duration::from_millis(300), None).unwrap();
-    let refused = insert(&portals, &id(0), &AtomicUsize::new(0)).await.unwrap_err();
+    let portals = |patience| Portals::new("admin portal", &addresses, None, patience, None).unwrap();
+    let impatient = portals(Duration::from_secs(1));
+    let refused = insert(&impatient, &id(0), &AtomicUsize::new(0)).await.unwrap_err();
     assert_eq!(refused.kind, Kind::Unreachable);
     assert_eq!(
         (refused.message.as_str(), refused.by),
@@ -187,12 +188,12 @@ async fn patience_ends_with_the_last_reason_and_who_gave_it() {
     down.set_down(false);
     // The portal has seen its shop; from now on it reads nothing before it writes: what is lost is the write's answer.
     let seen = RequestId { id: "seen".into(), created_ms: 0 };
-    insert(&portals, &seen, &AtomicUsize::new(0)).await.unwrap();
+    insert(&portals(PATIENCE), &seen, &AtomicUsize::new(0)).await.unwrap();
     down.set_faults(Some(Faults { lose_per_mille: 1_000, ..Faults::default() }));
     let message =
         AdjustStockRequest { pid: "lime".into(), amount: 1, request: Some(id(0)), if_match_stock: 0 };
     let rpc = |channel, message| async move { AdminClient::new(channel).adjust_stock(message).await };
-    let lost = portals.send(Call::write(&id(0)), message, rpc).await.unwrap_err();
+    let lost = impatient.send(Call::write(&id(0)), message, rpc).await.unwrap_err();
     assert_eq!(lost.kind, Kind::Unknown, "{lost}");
     let told = lost.to_string();
     assert!(told.starts_with("outcome unknown: a planned fault lost the answer"), "{told}");

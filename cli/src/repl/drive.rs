@@ -10,7 +10,7 @@ use super::mode::Interrupts;
 use super::unanswered;
 use crate::failure::{Failure, Kind};
 use crate::reach::matter::Matter;
-use crate::reach::open_requests::OpenRequests;
+use crate::reach::open_requests::{AsOpen, OpenRequests};
 use crate::reach::request::new_id;
 use crate::show::answer::{Answer, counted};
 use crate::show::out::{Out, Switches};
@@ -172,14 +172,33 @@ fn given_up(open: Option<(String, Matter)>) -> Failure {
 /// Refusals after which a request never runs, whatever of it is still on its way.
 const NEVER: [&str; 2] = ["REQUEST_ID_CLOSED", "REQUEST_ID_EXPIRED"];
 
-/// A repetition that was not sent says nothing of what was sent before it; nor does a refusal of an attempt that was not answered.
-fn still_open(is_unsent: bool, id: &str, matter: &Matter) -> String {
-    let what = if is_unsent {
-        "nothing was sent this time; of what was sent before,"
-    } else {
-        "an earlier attempt was not answered, and may still be done:"
+/// A repetition that was not sent says nothing of what was sent before it; nor does a refusal of an attempt that was not answered, or of another command.
+fn still_open(as_open: AsOpen, id: &str, matter: &Matter) -> String {
+    let what = match as_open {
+        AsOpen::Unsent => "nothing was sent this time; of what was sent before, ",
+        AsOpen::Lost => "",
+        AsOpen::Others => "another command under this id was not answered: ",
     };
-    format!("{what} {} tells what became of it, and closes it", matter.settling(id))
+    format!("{what}{} tells what became of it, and closes it", matter.settling(id))
+}
+
+/// The failure of a command after which something is as open as before. Of what was sent and lost, the last answer does not say that it did not happen.
+fn left_open(failure: Failure, as_open: AsOpen, id: &str, matter: &Matter) -> Failure {
+    let last = match failure.kind {
+        Kind::Unknown => return failure,
+        Kind::Unreachable if as_open != AsOpen::Lost => return failure,
+        Kind::Unreachable => "not done",
+        Kind::Refused | Kind::Usage | Kind::Conflict => "refused",
+    };
+    let failure = failure.next(still_open(as_open, id, matter));
+    if as_open != AsOpen::Lost {
+        return failure;
+    }
+    let open =
+        "outcome unknown: an earlier attempt was not answered, and may still be done; the last one was";
+    let mut failure = failure.of(format!("{open} {last}"));
+    failure.kind = Kind::Unknown;
+    failure
 }
 
 /// Whether a line turns vertical tables on or off, as in psql; it is no command of the table of verbs.
@@ -246,13 +265,8 @@ async fn run_command<S: Session>(session: &mut S, words: &[String], out: &Out) -
         let kind = ran.as_ref().err().map(|failure| failure.kind);
         let is_definite = ran.as_ref().err().is_none_or(|failure| NEVER.contains(&failure.reason.as_str()));
         let as_open = open.ended(kind == Some(Kind::Unknown), is_definite);
-        if let Some((is_unsent, id, matter)) = as_open {
-            ran = ran.map_err(|failure| match failure.kind {
-                Kind::Unreachable | Kind::Unknown => failure,
-                Kind::Refused | Kind::Usage | Kind::Conflict => {
-                    failure.next(still_open(is_unsent, &id, &matter))
-                }
-            });
+        if let Some((as_open, id, matter)) = as_open {
+            ran = ran.map_err(|failure| left_open(failure, as_open, &id, &matter));
         }
     }
     match ran? {
@@ -312,4 +326,90 @@ pub fn explain<O>(menu: &'static Menu<O>, about: Option<&str>, out: &Out) -> Res
     let verb = menu.find(name).ok_or_else(|| unknown_verb(menu, name))?;
     out.explain(|look| help::verb(verb, look));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use proto::portal::{CreateOrderRequest, RequestId};
+
+    use super::*;
+    use crate::verb::shop::{MENU, Shop};
+
+    /// A session at a shop that refuses everything, perhaps after an attempt was lost.
+    struct Losing {
+        open: Arc<OpenRequests>,
+        is_lost: bool,
+        refusal: Failure,
+    }
+
+    impl Session for Losing {
+        type Operation = Shop;
+
+        fn menu(&self) -> &'static Menu<Shop> {
+            &MENU
+        }
+
+        fn prompt(&self) -> String {
+            String::new()
+        }
+
+        fn open(&self) -> &Arc<OpenRequests> {
+            &self.open
+        }
+
+        fn in_name_of<'a>(&'a self, _: &'a Call<Shop>) -> Option<&'a str> {
+            Some("ana")
+        }
+
+        fn ask_with(&mut self, _: Option<Asker>) {}
+
+        async fn run(&mut self, mut call: Call<Shop>) -> Result<Step, Failure> {
+            let id = call.request(new_id).expect("it changes something").to_owned();
+            let request = RequestId { id: id.clone(), created_ms: 0 };
+            let message = CreateOrderRequest { cid: "ana".into(), ..CreateOrderRequest::default() };
+            self.open.sending(&request, message);
+            if self.is_lost {
+                self.open.lost(&id);
+            }
+            Err(self.refusal.clone())
+        }
+    }
+
+    async fn ended(is_lost: bool, refusal: Failure) -> Failure {
+        let folder = tempfile::tempdir().unwrap();
+        let open = OpenRequests::beside(Some(folder.path().join("history")), "shop", String::new(), false);
+        let mut session = Losing { open, is_lost, refusal };
+        let words = ["create-order", "fig=1", "--request", "r1"].map(str::to_owned).to_vec();
+        let mut out = Out::new(false);
+        out.quiet = true;
+        let given = Given { words, ..Given::default() };
+        drive(&mut session, &given, Ids::default(), &out).await.unwrap_err()
+    }
+
+    /// A script that took "it did not happen" for granted would order again, under another id.
+    #[tokio::test]
+    async fn a_refusal_after_a_lost_attempt_ends_with_the_exit_code_of_an_unknown_outcome() {
+        let because = |reason: &str| {
+            let mut failure = Failure::refused("there are 0 of fig");
+            reason.clone_into(&mut failure.reason);
+            failure
+        };
+        for (refusal, code) in [
+            (because("STOCK"), 1),
+            (Failure::usage("no such field"), 2),
+            (Failure::conflict("another version"), 4),
+        ] {
+            let answered = ended(false, refusal.clone()).await;
+            assert_eq!((answered.kind.exit_code(), &answered.message), (code, &refusal.message));
+            let lost = ended(true, refusal.clone()).await;
+            assert_eq!(lost.kind.exit_code(), 5, "{lost}");
+            let told = lost.to_string();
+            assert!(told.starts_with("outcome unknown: ") && told.contains(&refusal.message), "{told}");
+            assert!(told.contains("settle r1 --cid ana"), "{told}");
+        }
+        // After these nothing of it can be done any more.
+        for reason in NEVER {
+            assert_eq!(ended(true, because(reason)).await.kind.exit_code(), 1, "{reason}");
+        }
+    }
 }

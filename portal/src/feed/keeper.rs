@@ -349,6 +349,11 @@ pub async fn place_early(portal: &Portal, group: Group) -> Result<(), Error> {
     }
 }
 
+/// When an event that is dropped was, as the record of the feed is told, which goes back on no time: none is later than now, whatever it says.
+fn told_ms(at_ms: i64, log_time_ms: i64) -> i64 {
+    at_ms.min(log_time_ms)
+}
+
 /// Drops the oldest events of a group, if they are too old or too many.
 async fn drop_old(portal: &Portal, kept: &mut Kept, group: Group) -> Result<Written, Error> {
     let days = portal.feed_days();
@@ -379,7 +384,7 @@ async fn drop_old(portal: &Portal, kept: &mut Kept, group: Group) -> Result<Writ
             }
             over = over.saturating_sub(bytes);
             after.first = place.offset + 1;
-            after.dropped_ms = after.dropped_ms.max(Some(at_ms));
+            after.dropped_ms = after.dropped_ms.max(Some(told_ms(at_ms, portal.log_time_ms())));
             // Who hears the next one from the broker hears that some before it were never told.
             after.published = after.published.max(place);
             after.events = after.events.saturating_sub(1);
@@ -405,6 +410,20 @@ async fn drop_old(portal: &Portal, kept: &mut Kept, group: Group) -> Result<Writ
         match written? {
             Written::Done => tracing::debug!(group, dropped, "old events were dropped"),
             other => return Ok(other),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// No span after a time that an event only claims could be asked for any more.
+    #[test]
+    fn an_event_that_says_a_time_to_come_is_dropped_as_one_of_now() {
+        let now_ms = 1_795_962_000_000;
+        for (at_ms, told) in [(now_ms - 9, now_ms - 9), (now_ms + DAY_MS, now_ms), (i64::MAX, now_ms)] {
+            assert_eq!(told_ms(at_ms, now_ms), told);
         }
     }
 }

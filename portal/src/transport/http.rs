@@ -290,3 +290,25 @@ fn answered(status: StatusCode, media_type: &'static str, body: Bytes) -> Respon
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::resource::SALES_PAGE;
+    use super::*;
+    use crate::calendar::UtcOffset;
+
+    #[test]
+    fn an_offset_from_utc_is_understood_in_a_query_with_its_sign_as_it_is_and_escaped() {
+        for (query, text) in [
+            ("utc_offset=+05:30", "+05:30"),
+            ("utc_offset=%2B05:30", "+05:30"),
+            ("utc_offset=%2b05%3A30", "+05:30"),
+            ("utc_offset=-03:00", "-03:00"),
+        ] {
+            let members = in_query(query, SALES_PAGE).expect(query);
+            let [(name, Value::String(value))] = &members[..] else { panic!("{members:?}") };
+            let place = UtcOffset::parse(value);
+            assert!(name == "utc_offset" && place.is_some() && place == UtcOffset::parse(text), "{query}");
+        }
+    }
+}
