@@ -8,6 +8,8 @@ use std::future::{Ready, ready};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use axum::body::HttpBody as _;
+use axum::http::header::CONTENT_LENGTH;
 use futures::FutureExt as _;
 use futures::future::{Either, Map};
 use store_client::unreadable::{explained, explained_head, unreadable};
@@ -74,7 +76,7 @@ where
             let named = request.headers().get(CLUSTER_HEADER);
             if let Err(error) = self.front.portal.check_named(named) {
                 let refusal = match is_http {
-                    true => http::refused(error).map(Body::new),
+                    true => sized(http::refused(error)).map(Body::new),
                     false => Status::from(error).into_http(),
                 };
                 return Either::Left(ready(Ok(refusal)));
@@ -88,6 +90,14 @@ where
         };
         Either::Right(self.inner.call(request).map(words))
     }
+}
+
+/// An answer with its length, which the routes say of theirs.
+fn sized(mut response: Response<axum::body::Body>) -> Response<axum::body::Body> {
+    if let Some(length) = response.body().size_hint().exact() {
+        response.headers_mut().insert(CONTENT_LENGTH, length.into());
+    }
+    response
 }
 
 /// A request that is too large (`DECODE_BYTES_MAX` of [`crate::serve`]; the only thing for which the library says OUT_OF_RANGE, and we
