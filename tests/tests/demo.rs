@@ -85,7 +85,7 @@ fn a_ring_of_three_shards_plays_the_shop_and_loses_every_leader() {
         "✓ the others elected a new leader",
         "✓ every order was acknowledged, once",
         "✓ and none was made twice",
-        "✓ initial + adjusted = available + held + sold for every product, wherever its orders are",
+        "✓ initial + adjusted = available + held + sold for every product, and all replicas are equal",
         "the tour is over:",
     ] {
         assert!(said.contains(step), "{step:?} does not come:\n{said}\n{beside}");
