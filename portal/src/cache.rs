@@ -281,7 +281,7 @@ impl Cache {
         let newer = inner.groups.get(&token.group).is_some_and(|one| at > one.applied());
         let undisturbed = newer && inner.allows(token, now_ms);
         inner.changed(&token.key, at);
-        if let Some(record) = written.filter(|_| undisturbed) {
+        if let Some(record) = written.filter(|_| undisturbed || mutant!(OwnReplyKept)) {
             let entry = Entry { group: token.group, record, at, begun_ms: token.begun_ms };
             inner.insert(token.key.clone(), entry, self.capacity.bytes);
         }

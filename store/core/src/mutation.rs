@@ -151,6 +151,8 @@ mutations! {
     // The caches of portals.
     GapForgotten "gap-forgotten" "a cache goes on after a gap between two events",
     FillWithoutToken "fill-without-token" "a cache is filled with what was read before the key changed",
+    OwnReplyKept "own-reply-kept" "what an own write left is cached whatever was heard of the key meanwhile",
+    AbsenceTrusted "absence-trusted" "somebody is refused because a cache says that a record is not there",
     TokenIgnored "token-ignored" "a hit is answered whatever the session has seen",
     RepairDropsNothing "repair-drops-nothing" "a gap is passed over without the keys that were missed",
     HitUnseen "hit-unseen" "a hit does not raise what its session has seen",

@@ -27,6 +27,7 @@ use crate::handle::SimStore;
 use crate::publisher::Publisher;
 use crate::registers::{REGISTERS, register};
 use crate::score::Score;
+use crate::shop::{PRODUCTS, pid};
 use crate::table::SimTable;
 use crate::tasks::Sleeper;
 use crate::time::{MS, Micros};
@@ -190,8 +191,9 @@ pub(crate) async fn sample(
 ) {
     while sleeper.now.us() < until {
         sleeper.until(sleeper.now.us() + random.u64(5..60) * MS).await;
-        let key = match random.u32(..4) {
-            0 => register(random.u32(..REGISTERS)),
+        let key = match random.u32(..8) {
+            0..2 => register(random.u32(..REGISTERS)),
+            2..4 => Bytes::from(format!("s/{{{}}}", pid(random.usize(..PRODUCTS)))),
             _ => quiet(random.u32(..QUIET)),
         };
         let asked = sleeper.now.us();

@@ -25,8 +25,8 @@
 //! Promises: the same plan gives the same run, event for event. A failing run tells its seed, the promise that was
 //! broken, when, and the last events; [`shrink`] looks for a smaller one.
 //!
-//! Leaves out: LMDB (its form in memory is used: a machine crash loses it whole), gRPC, threads, the caches of the portals by which
-//! staff work (they stay cold), and faults of more than a minority of disks.
+//! Leaves out: LMDB (its form in memory is used: a machine crash loses it whole), gRPC, threads,
+//! and faults of more than a minority of disks.
 
 mod bus;
 mod changes;
@@ -49,6 +49,7 @@ pub mod hunt;
 mod kv_service;
 mod linear;
 mod network;
+mod newcomers;
 mod nodes;
 mod opening;
 mod operator;

@@ -83,6 +83,8 @@ impl World {
             session: KeptSession::default(),
         };
         self.tasks.spawn(person("staff".to_owned(), 0).staff(shoppers, share / 4 + 1, faults_until));
+        self.tasks.spawn(person("second".to_owned(), 98).second_staff(share / 4 + 1, faults_until));
+        self.tasks.spawn(person("buyer".to_owned(), 99).newcomers(faults_until));
         let rest = operations - writers * share - share / 4;
         for shopper in 0..shoppers {
             let shopper =
@@ -92,20 +94,15 @@ impl World {
         self.run_tasks();
     }
 
-    /// Shoppers go from portals with warm caches to others with warm caches, and to cold ones; staff to cold ones only.
+    /// Shoppers and staff go from portals with warm caches to others with warm caches, and to cold ones.
     fn portals_of_the_shop(&mut self) -> Vec<Portals> {
         let mut shops: Vec<Arc<Portal>> =
             self.bus.portals.iter().map(|one| Arc::clone(&one.portal)).collect();
         for number in 0..PORTALS {
             let store = self.store(DEADLINE_US);
-            shops.push(self.tasks.inside(|| cold(&format!("client portal {number}"), store)));
+            shops.push(self.tasks.inside(|| cold(&format!("cold portal {number}"), store)));
         }
-        let mut portals = Vec::new();
-        for (number, shop) in shops.into_iter().enumerate() {
-            let store = self.store(DEADLINE_US);
-            portals.push(self.tasks.inside(|| Portals::new(number, shop, store)));
-        }
-        portals
+        shops.into_iter().map(|portal| self.tasks.inside(|| Portals::new(portal))).collect()
     }
 
     /// Opens portals that are connected to the bus, and has the records change that they cache.

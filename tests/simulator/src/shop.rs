@@ -31,7 +31,7 @@ use crate::time::{MS, Micros, SECOND};
 use crate::violation::{ensure, violated};
 
 /// Products on sale.
-const PRODUCTS: usize = 4;
+pub(crate) const PRODUCTS: usize = 4;
 /// Of each, at the beginning.
 const STOCK: i64 = 300;
 /// Of so many acts of the staff one changes a product's rules.
@@ -41,18 +41,20 @@ const LEASE_MS: u64 = 1_000;
 /// Times that a request is sent which nobody carried out.
 const TRIES_MAX: u32 = 4;
 
-/// One portal of each kind.
+/// The services of both kinds over one portal: they share its cache.
 #[derive(Clone)]
 pub(crate) struct Portals {
     shop: Arc<dyn Shop>,
-    admin: Arc<dyn Admin<WatchEventsStream = EventStream>>,
+    pub(crate) admin: Arc<dyn Admin<WatchEventsStream = EventStream>>,
 }
 
 impl Portals {
-    /// Of a shoppers' portal, and one of the staff over this handle, which stays cold.
-    pub(crate) fn new(number: usize, shop: Arc<Portal>, admin: SimStore) -> Portals {
-        let admin = cold(&format!("admin portal {number}"), admin);
-        Portals { shop: Arc::new(client_portal::shop(shop)), admin: Arc::new(admin_portal::admin(admin)) }
+    /// Over this portal.
+    pub(crate) fn new(portal: Arc<Portal>) -> Portals {
+        Portals {
+            shop: Arc::new(client_portal::shop(Arc::clone(&portal))),
+            admin: Arc::new(admin_portal::admin(portal)),
+        }
     }
 }
 
@@ -99,7 +101,7 @@ pub(crate) struct Shopping {
     pub(crate) is_open: Rc<Cell<bool>>,
 }
 
-/// A shopper, or the one of the staff.
+/// A shopper, or one of the staff.
 pub(crate) struct Person {
     pub(crate) name: String,
     pub(crate) shopping: Shopping,
@@ -111,16 +113,16 @@ pub(crate) struct Person {
 }
 
 /// One try of a request.
-struct Try {
-    portals: Portals,
-    id: RequestId,
+pub(crate) struct Try {
+    pub(crate) portals: Portals,
+    pub(crate) id: RequestId,
     /// The token that it carries.
     token: Option<SessionToken>,
 }
 
 impl Try {
     /// A message of the session.
-    fn of<M>(&self, message: M) -> Request<M> {
+    pub(crate) fn of<M>(&self, message: M) -> Request<M> {
         let mut request = Request::new(message);
         if let Some(token) = &self.token {
             let token = token.to_string().parse().expect("a token is ASCII");
@@ -130,7 +132,7 @@ impl Try {
     }
 }
 
-fn pid(product: usize) -> String {
+pub(crate) fn pid(product: usize) -> String {
     format!("fruit-{product}")
 }
 
@@ -152,7 +154,7 @@ fn known(order: &Order) -> Known {
 
 impl Person {
     /// Sends one request until its fate is known. `Err`: it was refused or not carried out.
-    async fn settled<T, F>(&mut self, send: impl Fn(Try) -> F) -> Result<T, Error>
+    pub(crate) async fn settled<T, F>(&mut self, send: impl Fn(Try) -> F) -> Result<T, Error>
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {
@@ -207,7 +209,7 @@ impl Person {
     }
 
     /// Counts how a request ended.
-    fn count(&self, ended: &Result<(), Error>) {
+    pub(crate) fn count(&self, ended: &Result<(), Error>) {
         let mut score = self.shopping.score.borrow_mut();
         score.asked += 1;
         match ended {
@@ -258,20 +260,43 @@ impl Person {
                 self.rule(number / RULES_EVERY).await;
                 continue;
             }
-            let (pid, amount) = (pid(self.random.usize(..PRODUCTS)), self.random.i64(1..60) - 10);
-            let amount = if amount == 0 { 1 } else { amount };
-            let adjusted = self
-                .settled(|one| {
-                    let request = AdjustStockRequest {
-                        pid: pid.clone(),
-                        amount,
-                        request: Some(one.id.clone()),
-                        if_match_stock: 0,
-                    };
-                    async move { one.portals.admin.adjust_stock(one.of(request)).await }
-                })
-                .await;
-            self.count(&adjusted.map(|_| ()));
+            self.adjust(number as usize % PRODUCTS).await;
+        }
+    }
+
+    /// One more of the staff, who moves the stock of the same product at the same time, through another portal as it happens:
+    /// an answer may come when the other one's change has been heard of already.
+    pub(crate) async fn second_staff(mut self, operations: u32, until: Micros) {
+        self.opening().await;
+        for number in 0..operations {
+            let at = until / u64::from(operations) * u64::from(number);
+            self.shopping.sleeper.until(at).await;
+            self.adjust(number as usize % PRODUCTS).await;
+        }
+    }
+
+    async fn adjust(&mut self, product: usize) {
+        let (pid, amount) = (pid(product), self.random.i64(1..60) - 10);
+        let amount = if amount == 0 { 1 } else { amount };
+        let adjusted = self
+            .settled(|one| {
+                let request = AdjustStockRequest {
+                    pid: pid.clone(),
+                    amount,
+                    request: Some(one.id.clone()),
+                    if_match_stock: 0,
+                };
+                async move { one.portals.admin.adjust_stock(one.of(request)).await }
+            })
+            .await;
+        self.count(&adjusted.map(|_| ()));
+    }
+
+    /// Waits until the products are there.
+    pub(crate) async fn opening(&self) {
+        while !self.shopping.is_open.get() {
+            let again = self.shopping.sleeper.now.us() + 50 * MS;
+            self.shopping.sleeper.until(again).await;
         }
     }
 
@@ -309,10 +334,7 @@ impl Person {
 
     /// A shopper: so many changes of orders, spread over the time until `until`.
     pub(crate) async fn shopper(mut self, operations: u32, until: Micros) {
-        while !self.shopping.is_open.get() {
-            let again = self.shopping.sleeper.now.us() + 50 * MS;
-            self.shopping.sleeper.until(again).await;
-        }
+        self.opening().await;
         let (begin, pace) = (SECOND, (until - SECOND) / u64::from(operations));
         for number in 0..operations {
             let at = begin + pace * u64::from(number) + self.random.u64(..pace.max(1));
