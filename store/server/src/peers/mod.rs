@@ -37,6 +37,7 @@ use tokio::runtime::Handle;
 use crate::replica::Connect;
 use crate::shared::{Disk, Shared};
 use connection::PeerConnection;
+pub(crate) use dial::Lines;
 pub(crate) use entrance::{Entrance, Strangers};
 use fetch::Fetch;
 pub(crate) use introduce::MESSAGE_BYTES_MAX;
