@@ -48,14 +48,16 @@ impl Operator {
         self.client.status(request).await
     }
 
-    /// Puts the proof into a call.
+    /// Puts the proof into a call of the replica of this group.
     async fn proven<M: Message>(
         &mut self,
         method: &str,
-        request: impl IntoRequest<M>,
+        mut request: Request<M>,
+        group: u64,
     ) -> Result<Request<M>, Status> {
-        let mut request = request.into_request();
-        let status = self.client.status(wire::StatusRequest { route: None }).await?.into_inner();
+        // A node may have replicas of several groups: each asks for a proof of its own.
+        let route = (group != 0).then(|| wire::Route::to(group, 0));
+        let status = self.client.status(wire::StatusRequest { route }).await?.into_inner();
         if let Some(meant) = self.node.filter(|meant| *meant != status.node) {
             let message = format!("node {} answers there, not node {meant}", status.node);
             return Err(status_from(&failure(wire::FailureReason::WrongRoute, message)));
@@ -100,7 +102,9 @@ macro_rules! calls {
                 &mut self,
                 request: impl IntoRequest<wire::$request>,
             ) -> Result<Response<$response>, Status> {
-                let request = self.proven($method, request).await?;
+                let request = request.into_request();
+                let group = request.get_ref().route.map_or(0, |route| route.group);
+                let request = self.proven($method, request, group).await?;
                 self.client.$name(request).await
             }
         )*}

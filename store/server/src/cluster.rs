@@ -10,7 +10,6 @@ use futures::Stream;
 use parking_lot::Mutex;
 use prost::Message;
 use proto::check;
-use proto::store::cluster_server::Cluster;
 use proto::store::command::Kind;
 use proto::store::{
     AuditCommand, AuditRequest, AuditResponse, BackupRequest, BackupResponse, ChangeMembersRequest,
@@ -197,13 +196,12 @@ fn role_of(shared: &Shared, status: &store_engine::Status) -> Role {
     }
 }
 
-#[tonic::async_trait]
-impl Cluster for ClusterService {
-    type AuditStream = Pin<Box<dyn Stream<Item = Result<AuditResponse, Status>> + Send>>;
-    type BackupStream = Pin<Box<dyn Stream<Item = Result<BackupResponse, Status>> + Send>>;
-    type TraceStream = Pin<Box<dyn Stream<Item = Result<TraceResponse, Status>> + Send>>;
+/// Answers of a call, one after another.
+pub(crate) type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
-    async fn status(&self, request: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
+/// The calls of [`proto::store::cluster_server::Cluster`], for this replica.
+impl ClusterService {
+    pub(crate) fn status(&self, request: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
         // A caller without a route wants to learn it.
         if let Some(route) = &request.into_inner().route {
             self.validate(Some(route))?;
@@ -253,7 +251,7 @@ impl Cluster for ClusterService {
         }))
     }
 
-    async fn transfer_leadership(
+    pub(crate) async fn transfer_leadership(
         &self,
         request: Request<TransferLeadershipRequest>,
     ) -> Result<Response<TransferLeadershipResponse>, Status> {
@@ -280,7 +278,7 @@ impl Cluster for ClusterService {
         }
     }
 
-    async fn change_members(
+    pub(crate) async fn change_members(
         &self,
         request: Request<ChangeMembersRequest>,
     ) -> Result<Response<ChangeMembersResponse>, Status> {
@@ -307,7 +305,10 @@ impl Cluster for ClusterService {
         }
     }
 
-    async fn resync(&self, request: Request<ResyncRequest>) -> Result<Response<ResyncResponse>, Status> {
+    pub(crate) async fn resync(
+        &self,
+        request: Request<ResyncRequest>,
+    ) -> Result<Response<ResyncResponse>, Status> {
         let request = self.proven("Resync", request)?;
         self.validate(request.route.as_ref())?;
         tracing::warn!("an operator says that this replica's state is wrong");
@@ -318,7 +319,7 @@ impl Cluster for ClusterService {
         }
     }
 
-    async fn hold_commit(
+    pub(crate) fn hold_commit(
         &self,
         request: Request<HoldCommitRequest>,
     ) -> Result<Response<HoldCommitResponse>, Status> {
@@ -333,7 +334,10 @@ impl Cluster for ClusterService {
         Ok(Response::new(HoldCommitResponse {}))
     }
 
-    async fn show_log(&self, request: Request<ShowLogRequest>) -> Result<Response<ShowLogResponse>, Status> {
+    pub(crate) async fn show_log(
+        &self,
+        request: Request<ShowLogRequest>,
+    ) -> Result<Response<ShowLogResponse>, Status> {
         let request = self.proven("ShowLog", request)?;
         self.validate(request.route.as_ref())?;
         if request.limit > LINES_MAX {
@@ -351,7 +355,10 @@ impl Cluster for ClusterService {
         Ok(Response::new(ShowLogResponse { lines, committed, applied }))
     }
 
-    async fn audit(&self, request: Request<AuditRequest>) -> Result<Response<Self::AuditStream>, Status> {
+    pub(crate) async fn audit(
+        &self,
+        request: Request<AuditRequest>,
+    ) -> Result<Response<Answers<AuditResponse>>, Status> {
         let request = self.proven("Audit", request)?;
         self.validate(request.route.as_ref())?;
         if request.id.len() != AUDIT_ID_BYTES {
@@ -365,20 +372,26 @@ impl Cluster for ClusterService {
         Ok(Response::new(Box::pin(answers)))
     }
 
-    async fn backup(&self, request: Request<BackupRequest>) -> Result<Response<Self::BackupStream>, Status> {
+    pub(crate) async fn backup(
+        &self,
+        request: Request<BackupRequest>,
+    ) -> Result<Response<Answers<BackupResponse>>, Status> {
         let request = self.proven("Backup", request)?;
         self.validate(request.route.as_ref())?;
         Ok(Response::new(Box::pin(self.backups.begin(request).await?)))
     }
 
-    async fn freeze(&self, request: Request<FreezeRequest>) -> Result<Response<FreezeResponse>, Status> {
+    pub(crate) async fn freeze(
+        &self,
+        request: Request<FreezeRequest>,
+    ) -> Result<Response<FreezeResponse>, Status> {
         let request = self.proven("Freeze", request)?;
         let (cross, id) = self.still(request.route.as_ref(), &request.id)?;
         let offset = cross.freeze(id).await.map_err(|failure| status_from(&failure))?;
         Ok(Response::new(FreezeResponse { offset }))
     }
 
-    async fn cut(&self, request: Request<CutRequest>) -> Result<Response<CutResponse>, Status> {
+    pub(crate) async fn cut(&self, request: Request<CutRequest>) -> Result<Response<CutResponse>, Status> {
         let request = self.proven("Cut", request)?;
         check::cut(&request)
             .map_err(|violation| status_from(&invalid(violation.field, violation.problem)))?;
@@ -395,14 +408,17 @@ impl Cluster for ClusterService {
         }
     }
 
-    async fn thaw(&self, request: Request<ThawRequest>) -> Result<Response<ThawResponse>, Status> {
+    pub(crate) async fn thaw(&self, request: Request<ThawRequest>) -> Result<Response<ThawResponse>, Status> {
         let request = self.proven("Thaw", request)?;
         let (cross, id) = self.still(request.route.as_ref(), &request.id)?;
         cross.thaw(id).await.map_err(|failure| status_from(&failure))?;
         Ok(Response::new(ThawResponse {}))
     }
 
-    async fn trace(&self, request: Request<TraceRequest>) -> Result<Response<Self::TraceStream>, Status> {
+    pub(crate) fn trace(
+        &self,
+        request: Request<TraceRequest>,
+    ) -> Result<Response<Answers<TraceResponse>>, Status> {
         let request = self.proven("Trace", request)?;
         self.validate(request.route.as_ref())?;
         let watch = self.shared.trace.watch(request.from_start).ok_or_else(|| {
@@ -424,7 +440,7 @@ impl Cluster for ClusterService {
         Ok(Response::new(Box::pin(futures::StreamExt::chain(begun, events))))
     }
 
-    async fn start_audit(
+    pub(crate) async fn start_audit(
         &self,
         request: Request<StartAuditRequest>,
     ) -> Result<Response<StartAuditResponse>, Status> {

@@ -1,5 +1,5 @@
-//! A store node: threads, queues, peer streams and gRPC services around one replica of [`store_engine`], which
-//! decides everything; this crate only carries.
+//! A store node: threads, queues, peer streams and gRPC services around one replica of [`store_engine`], or one of each of several
+//! groups; the engine decides everything, this crate only carries.
 //!
 //! ```text
 //!   gRPC Kv ──► kv ──► inbox ───────► node thread ──► queue ► writer thread ─┐ persisted
@@ -13,6 +13,7 @@
 //!
 //! | module | content |
 //! |---|---|
+//! | `hosted` | the services of all replicas of the process, on one port |
 //! | `serve`, `replica`, `stages`, `background` | start and stop; the threads; the handshake of background work |
 //! | `bootstrap`, `backup` | the folders of a new cluster, from nothing or from a backup; a backup of a running node |
 //! | `inbox`, `queues`, `router` | the node's queue with its lanes; the queues of writers and applier; the way of answers |
@@ -42,6 +43,7 @@ mod embedded;
 mod error;
 mod forward;
 mod gate;
+mod hosted;
 mod inbox;
 mod kv;
 mod leadership_transfer;
@@ -76,6 +78,6 @@ pub use crate::config::{
 pub use crate::describe::line as describe_entry;
 pub use crate::embedded::Embedded;
 pub use crate::error::Error;
-pub use crate::serve::{Ready, serve, serve_on};
+pub use crate::serve::{Ready, serve, serve_all, serve_on};
 pub use crate::shard::Shard;
 pub use crate::stop::{Stop, Stopper, stop};

@@ -173,14 +173,15 @@ impl Opened {
             response_batch: ResponseBatch::default(),
         };
         let (writer_shared, ballots_shared) = (Arc::clone(&shared), Arc::clone(&shared));
+        let threads_of = Threads { fatal: fatal_tell, span: span_of(&shared) };
         let mut threads = vec![
-            spawn("node", &fatal_tell, move || node.run())?,
-            spawn("writer", &fatal_tell, move || run_writer(writer, &ends.writer, &writer_shared))?,
-            spawn("ballots", &fatal_tell, move || run_ballots(ballots, &ends.ballots, &ballots_shared))?,
-            spawn("applier", &fatal_tell, move || applier.run())?,
+            threads_of.spawn("node", move || node.run())?,
+            threads_of.spawn("writer", move || run_writer(writer, &ends.writer, &writer_shared))?,
+            threads_of.spawn("ballots", move || run_ballots(ballots, &ends.ballots, &ballots_shared))?,
+            threads_of.spawn("applier", move || applier.run())?,
         ];
         let sync_end = SyncEnd::default();
-        threads.extend(database_threads(&shared, &sync_end, &fatal_tell)?);
+        threads.extend(database_threads(&shared, &sync_end, &threads_of)?);
         Ok(Running { shared, audits, snapshots, log, fatal, threads, sync_end })
     }
 }
@@ -205,34 +206,52 @@ impl Running {
 fn database_threads(
     shared: &Arc<Shared>,
     end: &SyncEnd,
-    fatal: &mpsc::UnboundedSender<Error>,
+    threads: &Threads,
 ) -> Result<[JoinHandle<()>; 2], Error> {
     let (flushed, flushes_end) = (Arc::clone(shared), Arc::clone(end));
     let (synced, syncs_end) = (Arc::clone(shared), Arc::clone(end));
     Ok([
-        spawn("flushes", fatal, move || run_flushes(&flushed, &flushes_end))?,
-        spawn("syncs", fatal, move || run_syncs(&synced, &syncs_end))?,
+        threads.spawn("flushes", move || run_flushes(&flushed, &flushes_end))?,
+        threads.spawn("syncs", move || run_syncs(&synced, &syncs_end))?,
     ])
 }
 
-/// Runs one of the replica's threads; an error or a panic ends the node.
-fn spawn(
-    name: &'static str,
-    fatal: &mpsc::UnboundedSender<Error>,
-    work: impl FnOnce() -> Result<(), Error> + Send + 'static,
-) -> Result<JoinHandle<()>, Error> {
-    let fatal = fatal.clone();
-    let guarded = move || {
-        let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
-        match ended {
-            Ok(Ok(())) => {}
-            // Nobody listens when the node ends already.
-            Ok(Err(error)) => drop(fatal.send(error)),
-            Err(_) => drop(fatal.send(Error::Ended(name))),
-        }
-    };
-    let builder = thread::Builder::new().name(format!("feira-{name}")).stack_size(STACK_BYTES);
-    builder
-        .spawn(guarded)
-        .map_err(|source| Error::Folder { what: format!("a thread for the {name}"), source })
+/// What the threads of a replica have in common.
+struct Threads {
+    /// Where they tell what must end the node.
+    fatal: mpsc::UnboundedSender<Error>,
+    /// In what they log.
+    span: tracing::Span,
+}
+
+/// Which group it is, where there are several.
+fn span_of(shared: &Shared) -> tracing::Span {
+    match shared.config.ring.len() {
+        0 | 1 => tracing::Span::none(),
+        _ => tracing::info_span!("replica", group = shared.me.route.group),
+    }
+}
+
+impl Threads {
+    /// Runs one; an error or a panic ends the node.
+    fn spawn(
+        &self,
+        name: &'static str,
+        work: impl FnOnce() -> Result<(), Error> + Send + 'static,
+    ) -> Result<JoinHandle<()>, Error> {
+        let (fatal, span) = (self.fatal.clone(), self.span.clone());
+        let guarded = move || {
+            let _entered = span.entered();
+            let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+            match ended {
+                Ok(Ok(())) => {}
+                // Nobody listens when the node ends already.
+                Ok(Err(error)) => drop(fatal.send(error)),
+                Err(_) => drop(fatal.send(Error::Ended(name))),
+            }
+        };
+        let builder = thread::Builder::new().name(format!("feira-{name}")).stack_size(STACK_BYTES);
+        let failed = |source| Error::Folder { what: format!("a thread for the {name}"), source };
+        builder.spawn(guarded).map_err(failed)
+    }
 }

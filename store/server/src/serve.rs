@@ -1,11 +1,12 @@
-//! One store node from start to stop.
+//! One store node from start to stop, with its replicas: one, or one of each of several groups of the ring, behind one port.
 //!
 //! ```text
 //!   check ─ recover ─ bind ─ threads ─ services ─ SERVING ─ … ─ stop asked
 //!     ─ NOT_SERVING ─ transfer leadership ─ end streams ─ write, apply, sync all queued work ─ end
 //! ```
 //!
-//! The port is bound after recovery, so that nobody waits at a node that cannot answer yet.
+//! The port is bound after recovery, so that nobody waits at a node that cannot answer yet. What ends one replica ends the node:
+//! a supervisor starts all of them again.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use admission::Guard;
 use admission::limits::{HEADER_BYTES_MAX, PING_S, STREAM_WINDOW_BYTES, WINDOW_BYTES};
+use futures::future::{join_all, select_all};
 use proto::store::cluster_server::ClusterServer;
 use proto::store::kv_server::KvServer;
 use proto::store::replication_server::ReplicationServer;
@@ -31,14 +33,15 @@ use tonic_health::server::HealthReporter;
 
 use crate::admitted;
 use crate::cluster::ClusterService;
-use crate::config::Config;
+use crate::config::{Config, wrong};
 use crate::cross::Cross;
 use crate::error::Error;
+use crate::hosted::{Hosted, HostedCluster, HostedKv, HostedReplication};
 use crate::kv::KvService;
 use crate::leadership_transfer::transfer_leadership;
 use crate::peers::{Entrance, MESSAGE_BYTES_MAX, Peers, ReplicationService};
 use crate::publisher;
-use crate::replica::{self, Running};
+use crate::replica::{self, Opened, Running};
 use crate::stop::Stop;
 use crate::too_large::{REQUEST_BYTES_MAX, TooLargeResponse};
 
@@ -50,8 +53,8 @@ const DRAIN_MS_MAX: u64 = 1_000;
 /// Called once, with the address that was bound, when the node serves.
 pub type Ready = Box<dyn FnOnce(SocketAddr) + Send>;
 
-/// Runs a node until it is asked to stop or cannot go on; `keys` is the cluster key, as its file says now. Boxed, so that
-/// callers need not compile what is inside.
+/// Runs a node with one replica until it is asked to stop or cannot go on; `keys` is the cluster key, as its file says now. Boxed,
+/// so that callers need not compile what is inside.
 #[must_use]
 pub fn serve(
     config: Config,
@@ -59,68 +62,152 @@ pub fn serve(
     stop: Stop,
     ready: Ready,
 ) -> Pin<Box<dyn Future<Output = Result<(), Error>> + Send>> {
-    Box::pin(run(config, keys, None, stop, ready))
+    serve_all(vec![config], keys, stop, ready)
 }
 
-/// As [`serve`], on a socket that somebody else has bound already; `listen` of the configuration has no meaning.
+/// As [`serve`], a node with a replica of each of several groups: their configurations differ in the group, and in what is said of
+/// its members.
 #[must_use]
-pub fn serve_on(
-    listener: std::net::TcpListener,
-    config: Config,
+pub fn serve_all(
+    configs: Vec<Config>,
     keys: watch::Receiver<ClusterKey>,
     stop: Stop,
     ready: Ready,
 ) -> Pin<Box<dyn Future<Output = Result<(), Error>> + Send>> {
-    Box::pin(run(config, keys, Some(listener), stop, ready))
+    Box::pin(run(configs, keys, None, stop, ready))
+}
+
+/// As [`serve_all`], on a socket that somebody else has bound already; `listen` of the configurations has no meaning.
+#[must_use]
+pub fn serve_on(
+    listener: std::net::TcpListener,
+    configs: Vec<Config>,
+    keys: watch::Receiver<ClusterKey>,
+    stop: Stop,
+    ready: Ready,
+) -> Pin<Box<dyn Future<Output = Result<(), Error>> + Send>> {
+    Box::pin(run(configs, keys, Some(listener), stop, ready))
 }
 
 async fn run(
-    config: Config,
+    configs: Vec<Config>,
     keys: watch::Receiver<ClusterKey>,
     listener: Option<std::net::TcpListener>,
     mut stop: Stop,
     ready: Ready,
 ) -> Result<(), Error> {
-    config.check()?;
-    let opening = config.clone();
-    let opened = tokio::task::spawn_blocking(move || replica::open(&opening)).await;
-    let opened = opened.map_err(|_| Error::Ended("recovery"))??;
-    let listener = listen(&config, listener).await?;
-    let failed = |source| Error::Listen { address: config.listen, source };
+    let node = check_together(&configs)?.clone();
+    let opened = open_all(configs).await?;
+    let listener = listen(&node, listener).await?;
+    let failed = |source| Error::Listen { address: node.listen, source };
     let bound = listener.local_addr().map_err(failed)?;
 
-    let broker = config.mqtt.clone().map(|address| (address, config.mqtt_login.clone()));
-    let entrance = Entrance::new(random()?);
-    let mut peers = None;
-    let allotted = (config.listen.port() == 0).then(|| bound.to_string());
-    let mut running = opened.start(config, keys, allotted, |connect| {
-        let made = Peers::new(connect, entrance, Handle::current());
-        peers = Some(Arc::clone(&made));
-        move |out| made.carry(out)
-    })?;
-    let peers = peers.expect("connect was called");
-    let (health, mut serving) = spawn_server(&running, &peers, listener)?;
-    let publishing = broker
-        .map(|(address, login)| tokio::spawn(publisher::run(Arc::clone(&running.shared), address, login)));
+    let allotted = (node.listen.port() == 0).then(|| bound.to_string());
+    let start = |(config, opened)| Replica::start(config, opened, &keys, allotted.clone());
+    let mut replicas = opened.into_iter().map(start).collect::<Result<Vec<Replica>, Error>>()?;
+    let (health, mut serving) = spawn_server(&node, &replicas, listener)?;
+    for replica in &mut replicas {
+        replica.publish();
+    }
     set_serving(&health).await;
-    let cluster = running.shared.keys.borrow().id();
-    tracing::info!(node = running.shared.me.member.node.0, address = %bound, %cluster, "serving");
+    let cluster = keys.borrow().id();
+    let groups: Vec<u64> = replicas.iter().map(Replica::group).collect();
+    tracing::info!(node = node.node, ?groups, address = %bound, %cluster, "serving");
     ready(bound);
 
     let ended = tokio::select! {
         () = stop.asked() => Ok(()),
-        fatal = running.fatal.recv() => Err(fatal.unwrap_or(Error::Ended("the node"))),
+        fatal = first_fatal(&mut replicas) => Err(fatal),
         ended = &mut serving.task => Err(server_ended(ended)),
     };
-    if let Some(publishing) = publishing {
-        publishing.abort();
-    }
+    replicas.iter().for_each(Replica::end_publishing);
     set_not_serving(&health).await;
     if ended.is_ok() {
-        give_leadership_away(&running).await;
+        join_all(replicas.iter().map(|replica| give_leadership_away(&replica.running))).await;
     }
-    let ended_late = end(running, &peers, serving).await;
+    let ended_late = end(replicas, serving).await;
     ended.and(ended_late)
+}
+
+/// One replica of this node, with what carries its messages.
+struct Replica {
+    running: Running,
+    peers: Arc<Peers>,
+    /// `None`: there is no broker, or it has not begun.
+    publishing: Option<JoinHandle<()>>,
+}
+
+impl Replica {
+    fn start(
+        config: Config,
+        opened: Opened,
+        keys: &watch::Receiver<ClusterKey>,
+        allotted: Option<String>,
+    ) -> Result<Replica, Error> {
+        let entrance = Entrance::new(random()?);
+        let mut peers = None;
+        let running = opened.start(config, keys.clone(), allotted, |connect| {
+            let made = Peers::new(connect, entrance, Handle::current());
+            peers = Some(Arc::clone(&made));
+            move |out| made.carry(out)
+        })?;
+        let peers = peers.expect("connect was called");
+        Ok(Replica { running, peers, publishing: None })
+    }
+
+    fn group(&self) -> u64 {
+        self.running.shared.me.route.group
+    }
+
+    /// Publishes the group's changes while this node leads it.
+    fn publish(&mut self) {
+        let shared = &self.running.shared;
+        let Some(address) = shared.config.mqtt.clone() else { return };
+        let login = shared.config.mqtt_login.clone();
+        self.publishing = Some(tokio::spawn(publisher::run(Arc::clone(shared), address, login)));
+    }
+
+    fn end_publishing(&self) {
+        self.publishing.iter().for_each(JoinHandle::abort);
+    }
+}
+
+/// What all configurations of a node say; refused if they cannot be of one node.
+fn check_together(configs: &[Config]) -> Result<&Config, Error> {
+    let first = configs.first().ok_or_else(|| wrong("group", "a node without a replica serves nobody"))?;
+    for (at, config) in configs.iter().enumerate() {
+        config.check()?;
+        let Config { cluster, node, folder, listen, ring, .. } = config;
+        let one = (&first.cluster, first.node, &first.folder, first.listen, &first.ring);
+        if (cluster, *node, folder, *listen, ring) != one {
+            return Err(wrong(
+                "group",
+                "replicas of one node have its cluster, number, folder, address and ring",
+            ));
+        }
+        if configs[..at].iter().any(|other| other.group == config.group) {
+            return Err(wrong("group", format!("{} is there twice", config.group)));
+        }
+    }
+    Ok(first)
+}
+
+/// Recovers all replicas, beside each other.
+async fn open_all(configs: Vec<Config>) -> Result<Vec<(Config, Opened)>, Error> {
+    let open = |config: Config| async move {
+        let opening = config.clone();
+        let opened = tokio::task::spawn_blocking(move || replica::open(&opening)).await;
+        Ok((config, opened.map_err(|_| Error::Ended("recovery"))??))
+    };
+    // Each ends before the first failure is told: what was opened is closed again.
+    join_all(configs.into_iter().map(open)).await.into_iter().collect()
+}
+
+/// What ends the node.
+async fn first_fatal(replicas: &mut [Replica]) -> Error {
+    let each = replicas.iter_mut().map(|replica| Box::pin(replica.running.fatal.recv()));
+    let (fatal, ..) = select_all(each).await;
+    fatal.unwrap_or(Error::Ended("the node"))
 }
 
 /// Random bytes that only this process has.
@@ -160,19 +247,23 @@ async fn give_leadership_away(running: &Running) {
 }
 
 /// Ends streams and threads, in this order; an error that a thread ended with meanwhile.
-async fn end(mut running: Running, peers: &Peers, serving: Serving) -> Result<(), Error> {
+async fn end(replicas: Vec<Replica>, serving: Serving) -> Result<(), Error> {
     serving.stop.send_replace(true);
-    let stopped = tokio::task::spawn_blocking(move || {
-        running.stop();
-        running.fatal.try_recv().map_or(Ok(()), Err)
-    });
-    let stopped = stopped.await.map_err(|_| Error::Ended("the node"))?;
-    peers.close();
+    let stop = |Replica { mut running, peers, .. }: Replica| async move {
+        let stopped = tokio::task::spawn_blocking(move || {
+            running.stop();
+            running.fatal.try_recv().map_or(Ok(()), Err)
+        });
+        let stopped = stopped.await.map_err(|_| Error::Ended("the node"));
+        peers.close();
+        stopped?
+    };
+    let stopped = join_all(replicas.into_iter().map(stop)).await;
     let abort = serving.task.abort_handle();
     if tokio::time::timeout(Duration::from_millis(DRAIN_MS_MAX), serving.task).await.is_err() {
         abort.abort();
     }
-    stopped
+    stopped.into_iter().collect()
 }
 
 /// The gRPC server's task.
@@ -181,21 +272,45 @@ struct Serving {
     stop: watch::Sender<bool>,
 }
 
+/// The services of all replicas.
+struct Services {
+    kv: HostedKv,
+    cluster: HostedCluster,
+    replication: HostedReplication,
+}
+
+impl Services {
+    fn of(replicas: &[Replica]) -> Result<Services, Error> {
+        let (mut kv, mut cluster, mut replication) = (Vec::new(), Vec::new(), Vec::new());
+        for replica in replicas {
+            let (Replica { running, peers, .. }, group) = (replica, replica.group());
+            let shared = &running.shared;
+            let cross = Cross::start(shared, &Handle::current());
+            let cross = cross.map_err(|failure| Error::Serve(failure.message))?;
+            kv.push((group, KvService::new(Arc::clone(shared), cross.clone())));
+            let (audits, log) = (Arc::clone(&running.audits), running.log.clone());
+            let challenges = Challenges::new(random()?);
+            cluster.push((group, ClusterService::new(Arc::clone(shared), cross, audits, log, challenges)));
+            let snapshots = Arc::clone(&running.snapshots);
+            replication.push((group, ReplicationService::new(Arc::clone(peers), snapshots)));
+        }
+        let none = || Error::Ended("the node");
+        Ok(Services {
+            kv: HostedKv(Hosted::new(kv).ok_or_else(none)?),
+            cluster: HostedCluster(Hosted::new(cluster).ok_or_else(none)?),
+            replication: HostedReplication(Hosted::new(replication).ok_or_else(none)?),
+        })
+    }
+}
+
 fn spawn_server(
-    running: &Running,
-    peers: &Arc<Peers>,
+    node: &Config,
+    replicas: &[Replica],
     listener: TcpListener,
 ) -> Result<(HealthReporter, Serving), Error> {
-    let shared = &running.shared;
-    let cross = Cross::start(shared, &Handle::current());
-    let cross = cross.map_err(|failure| Error::Serve(failure.message))?;
-    let kv = KvService::new(Arc::clone(shared), cross.clone());
+    let Services { kv, cluster, replication } = Services::of(replicas)?;
     let kv = KvServer::new(kv).max_decoding_message_size(REQUEST_BYTES_MAX);
-    let audits = Arc::clone(&running.audits);
-    let challenges = Challenges::new(random()?);
-    let cluster = ClusterService::new(Arc::clone(shared), cross, audits, running.log.clone(), challenges);
     let cluster = ClusterServer::new(cluster).max_decoding_message_size(REQUEST_BYTES_MAX);
-    let replication = ReplicationService::new(Arc::clone(peers), Arc::clone(&running.snapshots));
     let replication = ReplicationServer::new(replication)
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
@@ -211,7 +326,7 @@ fn spawn_server(
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES)
         .http2_max_header_list_size(HEADER_BYTES_MAX)
-        .max_concurrent_streams(shared.config.streams_per_connection_max)
+        .max_concurrent_streams(node.streams_per_connection_max)
         .http2_keepalive_interval(Some(Duration::from_secs(PING_S)))
         .http2_keepalive_timeout(Some(Duration::from_secs(PING_S)))
         .add_service(TooLargeResponse(health_server))
@@ -248,9 +363,9 @@ fn server_ended(ended: Result<Result<(), tonic::transport::Error>, tokio::task::
 fn names() -> [&'static str; 4] {
     [
         "",
-        <KvServer<KvService> as NamedService>::NAME,
-        <ClusterServer<ClusterService> as NamedService>::NAME,
-        <ReplicationServer<ReplicationService> as NamedService>::NAME,
+        <KvServer<HostedKv> as NamedService>::NAME,
+        <ClusterServer<HostedCluster> as NamedService>::NAME,
+        <ReplicationServer<HostedReplication> as NamedService>::NAME,
     ]
 }
 

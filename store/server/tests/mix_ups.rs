@@ -67,7 +67,7 @@ async fn a_node_of_another_cluster_at_a_members_address_is_named_in_the_log() {
     let (stopper, stop) = stop();
     let stranger = tokio::spawn(serve_on(
         listener,
-        config,
+        vec![config],
         tokio::sync::watch::channel(fixture::key()).1,
         stop,
         Box::new(|_| ()),

@@ -1,5 +1,5 @@
-//! A ring of three shards of three nodes each: any node answers for any key, over the hops of theory; a request that means another
-//! ring, group or cluster is refused.
+//! A ring of three shards of three nodes each, or on three nodes with a replica of each: any node answers for any key, over the hops
+//! of theory; a request that means another ring, group or cluster is refused.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod fixture;
@@ -11,8 +11,9 @@ use proto::hash::ring_hash;
 use proto::store::kv_client::KvClient;
 use proto::store::outcome_response::Verdict;
 use proto::store::{
-    DeleteRequest, DeleteVersionRequest, FailureReason, GetRequest, Identity, OutcomeRequest, Route,
-    ScanRequest, SetRequest, Status as Outcome, TestAndSetRequest, Txn, TxnRequest, scan_request,
+    DeleteRequest, DeleteVersionRequest, FailureReason, GetRequest, Identity, OutcomeRequest,
+    PipelineRequest, Route, ScanRequest, SetRequest, Status as Outcome, StatusRequest, StatusResponse,
+    TestAndSetRequest, Txn, TxnRequest, pipeline_request, pipeline_response, scan_request,
 };
 use store_client::failure::failure_from;
 use store_client::{Range, Store, StoreExt, request_identity};
@@ -350,8 +351,19 @@ async fn move_money(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn transfers_over_shards_conserve_the_sum_while_leaders_stop() {
+    let nodes = RingNodes::start(3, 3, Routing::Full).await;
+    transfers_conserve_the_sum(nodes, false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn transfers_conserve_the_sum_while_nodes_with_replicas_of_all_shards_stop() {
+    let nodes = RingNodes::start_shared(3, 3, Routing::Full).await;
+    transfers_conserve_the_sum(nodes, true).await;
+}
+
+/// A node with replicas of all shards starts again before the next one stops.
+async fn transfers_conserve_the_sum(mut nodes: RingNodes, is_shared: bool) {
     const ACCOUNTS: usize = 6;
-    let mut nodes = RingNodes::start(3, 3, Routing::Full).await;
     let sharded = nodes.sharded();
     let accounts: Vec<String> = (0..ACCOUNTS).map(|n| format!("acc/{{{n}}}")).collect();
     for account in &accounts {
@@ -391,6 +403,9 @@ async fn transfers_over_shards_conserve_the_sum_while_leaders_stop() {
             })
             .sum();
         assert_eq!(sum, 10 * i64::try_from(ACCOUNTS).unwrap(), "round {round}");
+        if let Some(leader) = leader.filter(|_| is_shared) {
+            nodes.start_again(leader).await;
+        }
     }
     stop.send_replace(true);
     for mover in movers {
@@ -404,4 +419,101 @@ async fn transfers_over_shards_conserve_the_sum_while_leaders_stop() {
     }
     assert_eq!(sum, 10 * i64::try_from(ACCOUNTS).unwrap());
     nodes.stop_all().await;
+}
+
+/// What a node says of its replica of a group.
+async fn status(nodes: &RingNodes, at: usize, group: u64) -> StatusResponse {
+    let request = StatusRequest { route: Some(Route::to(group, 1)) };
+    nodes.cluster(at).status(request).await.unwrap().into_inner()
+}
+
+#[tokio::test]
+async fn a_node_with_replicas_of_all_shards_answers_for_each_of_them() {
+    let nodes = RingNodes::start_shared(3, 3, Routing::Full).await;
+    for (at, group) in (0..3).flat_map(|at| (1..=3).map(move |group| (at, group))) {
+        let told = status(&nodes, at, group).await;
+        assert_eq!((told.node, told.route.unwrap().group), (at as u64 + 1, group));
+        // The leaders are spread over the nodes, as they were asked to be.
+        let led = eventually("the preferred leader", || async {
+            let told = status(&nodes, at, group).await;
+            told.leader.filter(|leader| leader.node == group)
+        });
+        led.await;
+    }
+    for at in 0..3 {
+        let mut kv = nodes.kv(at);
+        for of_shard in keys_of_shards() {
+            for attempt in 0.. {
+                let text = format!("{{{of_shard}}}{of_shard}/{at}/{attempt}");
+                let Err(status) = every_operation(&mut kv, &text, 0).await else { break };
+                let reason = failure_from(&status).reason();
+                assert!(reason == FailureReason::UnknownOutcome && attempt < 10, "{at}: {status}");
+            }
+        }
+        for text in keys_of_shards() {
+            let text = format!("{{{text}}}{at}");
+            eventually("a record", || async { set(&mut nodes.kv(at), &text, None).await.ok() }).await;
+        }
+        // Of a group that no node has.
+        let get = GetRequest { route: Some(Route::to(9, 1)), key: key("k"), freshness: None };
+        assert_eq!(refused(kv.get(get).await).1, FailureReason::WrongRoute);
+        // Each replica has the records of its own shard only.
+        for group in 1..=3 {
+            let page = || ScanRequest {
+                route: Some(Route::to(group, 1)),
+                range: Some(scan_request::Range::Prefix(Bytes::new())),
+                freshness: Some(proto::store::Freshness::stale()),
+                ..ScanRequest::default()
+            };
+            let kv = nodes.kv(at);
+            let found = eventually("records", || async {
+                let page = kv.clone().scan(page()).await.ok()?.into_inner();
+                (!page.records.is_empty()).then_some(page)
+            });
+            let sharded = nodes.sharded();
+            assert!(found.await.records.iter().all(|record| sharded.group_of(&record.key) == group));
+        }
+    }
+    nodes.stop_all().await;
+}
+
+#[tokio::test]
+async fn a_stream_is_of_the_replica_that_its_first_request_names() {
+    let nodes = RingNodes::start_shared(3, 1, Routing::Full).await;
+    let keys = keys_of_shards();
+    for (slot, text) in keys.iter().enumerate() {
+        let mut kv = nodes.kv(0);
+        set(&mut kv, text, None).await.unwrap();
+        let route = Some(Route::to(slot as u64 + 1, 1));
+        let get = GetRequest { route, key: key(text), freshness: None };
+        let request = pipeline_request::Request::Get(get);
+        let request = PipelineRequest { number: 7, request: Some(request) };
+        let mut answers = kv.pipeline(tokio_stream::iter([request])).await.unwrap().into_inner();
+        let answer = answers.message().await.unwrap().unwrap();
+        let Some(pipeline_response::Response::Get(got)) = answer.response else { panic!("{answer:?}") };
+        assert_eq!((answer.number, got.status()), (7, Outcome::Success), "shard {slot}");
+        assert!(answers.message().await.unwrap().is_none());
+    }
+    // A stream that ends before it began.
+    let mut answers = nodes.kv(0).pipeline(tokio_stream::empty()).await.unwrap().into_inner();
+    assert!(answers.message().await.unwrap().is_none());
+    nodes.stop_all().await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_of_one_node_is_refused() {
+    let (_stopper, stop) = store_server::stop();
+    let ring = vec![store_server::ShardNodes { nodes: vec!["localhost:1".to_owned()] }; 2];
+    let config = store_server::Config { folder: "nowhere".into(), ring, ..store_server::Config::default() };
+    let other = store_server::Config { node: 2, ..config.clone() };
+    for (configs, why) in [
+        (vec![], "without a replica"),
+        (vec![config.clone(), config.clone()], "1 is there twice"),
+        (vec![config.clone(), store_server::Config { group: 2, ..other }], "replicas of one node"),
+    ] {
+        let keys = tokio::sync::watch::channel(fixture::key()).1;
+        let served = store_server::serve_all(configs, keys, stop.clone(), Box::new(|_| {})).await;
+        let error = served.unwrap_err().to_string();
+        assert!(error.contains(why), "{error}");
+    }
 }

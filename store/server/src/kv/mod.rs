@@ -6,6 +6,8 @@ mod pipeline;
 mod unary;
 mod validation;
 
+pub(crate) use changes::Answers as Changes;
 pub(crate) use changes::stream as follow_changes;
+pub(crate) use pipeline::Answers;
 pub(crate) use unary::KvService;
 pub(crate) use validation::client_command;

@@ -45,11 +45,14 @@ const READY_BYTES: usize = 64 << 10;
 /// Named writes under way of a ring of several groups, by their numbers.
 type Named = Arc<Mutex<HashMap<u64, (Who, Txn)>>>;
 
-/// Opens a stream.
+/// The first request of a stream, or how it ended before it.
+pub(crate) type First = Result<Option<PipelineRequest>, Status>;
+
+/// Opens a stream; of some the first request was taken to know whose they are.
 pub(super) fn open(
-    shared: Arc<Shared>,
-    cross: Option<Arc<Cross>>,
+    (shared, cross): (Arc<Shared>, Option<Arc<Cross>>),
     place: Option<Place>,
+    first: Option<First>,
     requests: Streaming<PipelineRequest>,
 ) -> Answers {
     let outbox = shared.router.register(|id| Outbox::new(id, place));
@@ -63,7 +66,7 @@ pub(super) fn open(
         bytes: 0,
         refusal: None,
     };
-    let taking = tokio::spawn(intake.run(requests));
+    let taking = tokio::spawn(intake.run(first, requests));
     Answers {
         shared,
         named,
@@ -73,6 +76,14 @@ pub(super) fn open(
         charge: None,
         answer_bytes: 0,
         ready: VecDeque::new(),
+    }
+}
+
+/// The next request of a stream, of which the first may have been taken already.
+async fn next(taken: &mut Option<First>, requests: &mut Streaming<PipelineRequest>) -> First {
+    match taken.take() {
+        Some(first) => first,
+        None => requests.message().await,
     }
 }
 
@@ -91,7 +102,7 @@ struct Intake {
 }
 
 impl Intake {
-    async fn run(mut self, mut requests: Streaming<PipelineRequest>) {
+    async fn run(mut self, mut taken: Option<First>, mut requests: Streaming<PipelineRequest>) {
         loop {
             let first = tokio::select! {
                 biased;
@@ -102,7 +113,7 @@ impl Intake {
                     }
                     continue;
                 }
-                first = requests.message() => first,
+                first = next(&mut taken, &mut requests) => first,
             };
             // Not before: a message that has begun to come is waited for, and its sender is not to be blamed for what the
             // store lets wait.

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use admission::Place;
 use proto::check::{self, Violation};
 use proto::store::command::Kind;
-use proto::store::kv_server::Kv;
 use proto::store::pipeline_response::Response as Answered;
 use proto::store::{
     ChangesRequest, DeleteRequest, DeleteVersionRequest, FailureReason, GetRequest, GetResponse, Identity,
@@ -36,6 +35,21 @@ pub(crate) struct KvService {
 impl KvService {
     pub(crate) fn new(shared: Arc<Shared>, cross: Option<Arc<Cross>>) -> KvService {
         KvService { shared, cross }
+    }
+
+    /// Whether this replica's group owns a key.
+    pub(crate) fn owns(&self, key: &[u8]) -> bool {
+        self.shared.forward.as_ref().is_none_or(|forward| forward.owns(key))
+    }
+
+    /// Opens a stream of requests, whose first may have been taken already.
+    pub(crate) fn open(
+        &self,
+        place: Option<Place>,
+        first: Option<pipeline::First>,
+        requests: Streaming<PipelineRequest>,
+    ) -> pipeline::Answers {
+        pipeline::open((Arc::clone(&self.shared), self.cross.clone()), place, first, requests)
     }
 
     fn validate(&self, route: Option<&Route>, checked: Result<(), Violation>) -> Result<(), Status> {
@@ -86,12 +100,9 @@ fn unexpected(reply: &Reply) -> Status {
     status_from(&failure(FailureReason::Unspecified, message))
 }
 
-#[tonic::async_trait]
-impl Kv for KvService {
-    type ChangesStream = changes::Answers;
-    type PipelineStream = pipeline::Answers;
-
-    async fn set(&self, request: Request<SetRequest>) -> Result<Response<WriteResponse>, Status> {
+/// The calls of [`proto::store::kv_server::Kv`], for this replica.
+impl KvService {
+    pub(crate) async fn set(&self, request: Request<SetRequest>) -> Result<Response<WriteResponse>, Status> {
         let (hops, mut request) = (hops_of(&request)?, request.into_inner());
         let away = self.placed((request.route.as_ref(), hops), check::set(&request), &request.key)?;
         let identity = request.identity.take();
@@ -99,7 +110,7 @@ impl Kv for KvService {
         Ok(answer.map(write::set_response))
     }
 
-    async fn get(&self, request: Request<GetRequest>) -> Result<Response<GetResponse>, Status> {
+    pub(crate) async fn get(&self, request: Request<GetRequest>) -> Result<Response<GetResponse>, Status> {
         let (hops, request) = (hops_of(&request)?, request.into_inner());
         let away = self.placed((request.route.as_ref(), hops), check::get(&request), &request.key)?;
         if let Some(away) = away {
@@ -112,7 +123,10 @@ impl Kv for KvService {
         }
     }
 
-    async fn delete(&self, request: Request<DeleteRequest>) -> Result<Response<WriteResponse>, Status> {
+    pub(crate) async fn delete(
+        &self,
+        request: Request<DeleteRequest>,
+    ) -> Result<Response<WriteResponse>, Status> {
         let (hops, mut request) = (hops_of(&request)?, request.into_inner());
         let away = self.placed((request.route.as_ref(), hops), check::delete(&request), &request.key)?;
         let identity = request.identity.take();
@@ -120,7 +134,7 @@ impl Kv for KvService {
         Ok(answer.map(write::delete_response))
     }
 
-    async fn delete_version(
+    pub(crate) async fn delete_version(
         &self,
         request: Request<DeleteVersionRequest>,
     ) -> Result<Response<WriteResponse>, Status> {
@@ -132,7 +146,7 @@ impl Kv for KvService {
         Ok(answer.map(write::delete_version_response))
     }
 
-    async fn test_and_set(
+    pub(crate) async fn test_and_set(
         &self,
         request: Request<TestAndSetRequest>,
     ) -> Result<Response<WriteResponse>, Status> {
@@ -145,7 +159,7 @@ impl Kv for KvService {
     }
 
     /// Of a ring of several shards: without a group the records of all, merged; with one those of that one.
-    async fn scan(&self, request: Request<ScanRequest>) -> Result<Response<ScanResponse>, Status> {
+    pub(crate) async fn scan(&self, request: Request<ScanRequest>) -> Result<Response<ScanResponse>, Status> {
         let request = request.into_inner();
         let names_none = request.route.is_some_and(|route| route.group == 0);
         self.validate(request.route.as_ref(), check::scan(&request))?;
@@ -162,7 +176,7 @@ impl Kv for KvService {
         }
     }
 
-    async fn txn(&self, request: Request<TxnRequest>) -> Result<Response<TxnResponse>, Status> {
+    pub(crate) async fn txn(&self, request: Request<TxnRequest>) -> Result<Response<TxnResponse>, Status> {
         let (hops, request) = (hops_of(&request)?, request.into_inner());
         let checked = check::txn_request(&request);
         let tag = request.txn.as_ref().and_then(Txn::tag).cloned().unwrap_or_default();
@@ -170,7 +184,10 @@ impl Kv for KvService {
         self.execute(away, request.txn.unwrap_or_default(), request.identity).await
     }
 
-    async fn outcome(&self, request: Request<OutcomeRequest>) -> Result<Response<OutcomeResponse>, Status> {
+    pub(crate) async fn outcome(
+        &self,
+        request: Request<OutcomeRequest>,
+    ) -> Result<Response<OutcomeResponse>, Status> {
         let (hops, request) = (hops_of(&request)?, request.into_inner());
         let away = self.placed((request.route.as_ref(), hops), check::outcome(&request), &request.tag)?;
         let OutcomeRequest { tag, identity, .. } = request;
@@ -183,25 +200,12 @@ impl Kv for KvService {
         }
     }
 
-    async fn changes(
+    pub(crate) fn changes(
         &self,
         request: Request<ChangesRequest>,
-    ) -> Result<Response<Self::ChangesStream>, Status> {
+    ) -> Result<Response<changes::Answers>, Status> {
         let request = request.into_inner();
         self.validate(request.route.as_ref(), check::changes(&request))?;
         Ok(Response::new(changes::stream(Arc::clone(&self.shared), &request)))
-    }
-
-    async fn pipeline(
-        &self,
-        request: Request<Streaming<PipelineRequest>>,
-    ) -> Result<Response<Self::PipelineStream>, Status> {
-        let place = request.extensions().get::<Place>().cloned();
-        Ok(Response::new(pipeline::open(
-            Arc::clone(&self.shared),
-            self.cross.clone(),
-            place,
-            request.into_inner(),
-        )))
     }
 }

@@ -42,7 +42,7 @@ use fetch::Fetch;
 pub(crate) use introduce::MESSAGE_BYTES_MAX;
 use mailbox::{Mailbox, Replies};
 use places::Places;
-pub(crate) use service::ReplicationService;
+pub(crate) use service::{Frames, ReplicationService};
 use votes::PendingVotes;
 
 /// What was said last to a member that leaves has this long to be sent.

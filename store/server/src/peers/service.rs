@@ -11,7 +11,6 @@ use admission::Place;
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
 use prost::Message as _;
-use proto::store::replication_server::Replication;
 use proto::store::{FetchSnapshotRequest, Frame, Hello, Peer, VoteReply, VoteRequest, Welcome};
 use store_client::failure::{failure, invalid, status_from};
 use store_core::{Incarnation, Member, NodeId, Position};
@@ -283,12 +282,12 @@ impl Stream for PushReplies {
     }
 }
 
-#[tonic::async_trait]
-impl Replication for ReplicationService {
-    type PushStream = Pin<Box<dyn Stream<Item = Result<Frame, Status>> + Send>>;
-    type FetchSnapshotStream = Pin<Box<dyn Stream<Item = Result<Frame, Status>> + Send>>;
+/// Frames to a peer, one after another.
+pub(crate) type Frames = Pin<Box<dyn Stream<Item = Result<Frame, Status>> + Send>>;
 
-    async fn introduce(&self, request: Request<Hello>) -> Result<Response<Welcome>, Status> {
+/// The calls of [`proto::store::replication_server::Replication`], for this replica.
+impl ReplicationService {
+    pub(crate) fn introduce(&self, request: Request<Hello>) -> Result<Response<Welcome>, Status> {
         let address = request.remote_addr();
         let hello = request.into_inner();
         let welcome = check_hello(self.shared(), Some(&hello))
@@ -296,11 +295,15 @@ impl Replication for ReplicationService {
         self.logged(Some(&hello), address, welcome).map(Response::new)
     }
 
-    async fn push(&self, request: Request<Streaming<Frame>>) -> Result<Response<Self::PushStream>, Status> {
+    /// A stream of pushes, whose first frame was taken to know whose it is.
+    pub(crate) fn push(
+        &self,
+        first: Frame,
+        request: Request<Streaming<Frame>>,
+    ) -> Result<Response<Frames>, Status> {
         let address = request.remote_addr();
         let place = request.extensions().get::<Place>().cloned();
-        let mut pushes = request.into_inner();
-        let first = pushes.message().await?.unwrap_or_default();
+        let pushes = request.into_inner();
         let (peer, session) = self.let_in(Kind::Push, &first, address)?;
         keeps_its_place(place.as_ref());
         let at = first.hello.and_then(|hello| hello.peer).map(|peer| peer.address).unwrap_or_default();
@@ -312,7 +315,7 @@ impl Replication for ReplicationService {
         Ok(Response::new(Box::pin(PushReplies { replies, speaking, taking, logged: false })))
     }
 
-    async fn vote(&self, request: Request<Frame>) -> Result<Response<Frame>, Status> {
+    pub(crate) async fn vote(&self, request: Request<Frame>) -> Result<Response<Frame>, Status> {
         let address = request.remote_addr();
         let place = request.extensions().get::<Place>().cloned();
         let frame = request.into_inner();
@@ -326,10 +329,7 @@ impl Replication for ReplicationService {
         Ok(Response::new(counted(body, mac)))
     }
 
-    async fn fetch_snapshot(
-        &self,
-        request: Request<Frame>,
-    ) -> Result<Response<Self::FetchSnapshotStream>, Status> {
+    pub(crate) async fn fetch_snapshot(&self, request: Request<Frame>) -> Result<Response<Frames>, Status> {
         let address = request.remote_addr();
         let place = request.extensions().get::<Place>().cloned();
         let frame = request.into_inner();
@@ -355,9 +355,7 @@ impl Replication for ReplicationService {
         });
         Ok(Response::new(Box::pin(sealed)))
     }
-}
 
-impl ReplicationService {
     /// This node's answer to a member's request for its vote.
     async fn vote_of(&self, peer: Member, asked: &VoteRequest) -> Result<VoteReply, Status> {
         let message = convert::vote_request_in(asked)
