@@ -2,9 +2,7 @@
 
 use std::net::{SocketAddr, ToSocketAddrs};
 
-use store_keys::ClusterKey;
-use store_server::{Config, Error, Login, Peer, ShardNodes, Stop, holds_replica, serve, stop};
-use tokio::sync::watch;
+use store_server::{Config, Error, Login, Peer, ShardNodes, holds_replica, serve_all, stop};
 
 use crate::config::load::Loaded;
 use crate::config::shape::{Node, Replica};
@@ -47,17 +45,7 @@ pub async fn run(loaded: &Loaded, id: u64, supervised: bool) -> Result<(), Failu
         asked.await;
         stopper.stop();
     });
-    serve_all(configs, keys, stop).await.map_err(|error| why_not(loaded, node, &error))
-}
-
-/// Serves all replicas of a node.
-async fn serve_all(configs: Vec<Config>, keys: watch::Receiver<ClusterKey>, stop: Stop) -> Result<(), Error> {
-    match <[Config; 1]>::try_from(configs) {
-        Ok([one]) => serve(one, keys, stop, Box::new(|_| {})).await,
-        Err(several) => {
-            Err(Error::Serve(format!("this version serves one replica a process, not {}", several.len())))
-        }
-    }
+    serve_all(configs, keys, stop, Box::new(|_| {})).await.map_err(|error| why_not(loaded, node, &error))
 }
 
 /// Why a node ended, and what brings it back.
