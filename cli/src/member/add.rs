@@ -133,7 +133,10 @@ fn wanted_node(loaded: &Loaded, command: &MemberAdd, id: u64, shards: &[u64]) ->
             return Err(Failure::usage(message).next("correct the file, or leave --listen out"));
         }
         let mut node = node.clone();
-        node.shards.extend(shards.iter().filter(|shard| !node.has(**shard)).copied().collect::<Vec<_>>());
+        if let Some(more) = shards.iter().find(|shard| !node.has(**shard)) {
+            node.shards.push(*more);
+            node.shards.sort_unstable();
+        }
         return Ok(node);
     }
     let listen = match &command.listen {

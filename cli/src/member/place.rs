@@ -6,11 +6,12 @@
 
 use std::net::{Ipv4Addr, TcpListener, ToSocketAddrs};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use proto::store::Member;
 use store_log::RealDisk;
 use store_server::{group_folder, holds_replica, join};
+use tokio::time::sleep;
 
 use crate::config::load::Loaded;
 use crate::config::nodes as file;
@@ -28,6 +29,8 @@ use crate::up::supervisor::Supervisor;
 
 /// What a node gets to recover before it serves.
 const RECOVERY_MAX: Duration = Duration::from_secs(60);
+/// Between two looks at a node that is starting.
+const LOOK: Duration = Duration::from_millis(50);
 /// Folders moved aside beside each other.
 const ASIDE_MAX: u32 = 1_000;
 /// The first port of the store's nodes; a node's own is its id further on.
@@ -209,14 +212,34 @@ pub async fn start(loaded: &Loaded, node: &Node, out: &Out) -> Result<bool, Fail
     if look(&run_folder, &part).await?.is_some() {
         give(&run_folder, &Order::Start { part: part.clone() }).await?;
         out.say(&format!("{part} started"));
-    } else if node.is_shared() && nodes::of_node(node).await.is_ok() && !nodes::serves(node).await {
-        give(&run_folder, &Order::Restart { part: part.clone() }).await?;
-        out.say(&format!("{part} restarted, {}", node.with_its_replicas()));
+    } else if runs_without_one(loaded, node).await? {
+        out.say(&give(&run_folder, &Order::Restart { part }).await?);
     }
+    serves(loaded, node).await?;
+    Ok(true)
+}
+
+/// Whether a node's process was started before one of its replicas came: it answers for the others and not for that one.
+async fn runs_without_one(loaded: &Loaded, node: &Node) -> Result<bool, Failure> {
+    let (run_folder, until) = (Supervisor::run_folder(loaded), Instant::now() + RECOVERY_MAX);
+    while node.is_shared() && !nodes::serves(node).await && Instant::now() < until {
+        if nodes::lacks_one(node).await {
+            return Ok(true);
+        }
+        if look(&run_folder, &node.name()).await?.is_some() {
+            break;
+        }
+        sleep(LOOK).await;
+    }
+    Ok(false)
+}
+
+/// Waits until a node that `feira up` has started serves.
+async fn serves(loaded: &Loaded, node: &Node) -> Result<(), Failure> {
+    let (run_folder, part) = (Supervisor::run_folder(loaded), node.name());
     let all = parts(&loaded.config);
     let one = all.iter().find(|one| one.name == part).expect("a node of the configuration is a part");
-    ready::one(loaded, one, RECOVERY_MAX, async || look(&run_folder, &part).await).await?;
-    Ok(true)
+    ready::one(loaded, one, RECOVERY_MAX, async || look(&run_folder, &part).await).await
 }
 
 /// The command that runs a node by hand.
@@ -262,6 +285,15 @@ pub async fn forget_replicas(loaded: &Loaded, id: u64, shards: &[u64], out: &Out
     if renew(loaded).await? && look(&Supervisor::run_folder(loaded), &node.name()).await?.is_none() {
         let part = node.name();
         out.say(&give(&Supervisor::run_folder(loaded), &Order::Restart { part }).await?);
+        let mut loaded = loaded.clone();
+        loaded
+            .config
+            .store
+            .nodes
+            .iter_mut()
+            .filter(|node| node.id == id)
+            .for_each(|node| node.shards = kept.clone());
+        serves(&loaded, &Node { shards: kept, ..node.clone() }).await?;
     } else if nodes::of_node(node).await.is_ok() {
         out.say(&format!("stop its process, and start it again: {}", by_hand(loaded, node)));
     }

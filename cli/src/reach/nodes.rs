@@ -125,6 +125,15 @@ pub async fn serves(node: &Node) -> bool {
     futures::future::join_all(node.replicas().map(status)).await.iter().all(Result::is_ok)
 }
 
+/// Whether a node runs without one of its replicas, by what it answers for another in its place.
+pub async fn lacks_one(node: &Node) -> bool {
+    let asked = node.replicas().map(async |replica| {
+        let status = status_at(node.reached_at(), route(replica)).await;
+        status.is_ok_and(|status| !is_of(&status, replica.shard))
+    });
+    futures::future::join_all(asked).await.contains(&true)
+}
+
 /// What a node says of the first of its replicas for which it answers; an error if it is silent.
 ///
 /// # Errors

@@ -209,10 +209,10 @@ mod tests {
             let mut merge = Merge::default();
             let mut count = 0;
             let skewed = |node: u64, wall: u64| wall + skew[usize::try_from(node - 1).unwrap_or(0)];
-            for (at, (from, to)) in sends.iter().filter(|(from, to)| from != to).enumerate() {
-                let (at, wall) = (at as u64, at as u64 * 2);
-                merge.add(at(*from), 0, event(skewed(*from, wall), TraceDirection::Sent, *to, at));
-                merge.add(at(*to), 0, event(skewed(*to, wall + 1), TraceDirection::Taken, *from, at));
+            for (nth, (from, to)) in sends.iter().filter(|(from, to)| from != to).enumerate() {
+                let (nth, wall) = (nth as u64, nth as u64 * 2);
+                merge.add(at(*from), 0, event(skewed(*from, wall), TraceDirection::Sent, *to, nth));
+                merge.add(at(*to), 0, event(skewed(*to, wall + 1), TraceDirection::Taken, *from, nth));
                 count += 2;
             }
             let order: Vec<_> = std::iter::from_fn(|| merge.next(1)).collect();

@@ -52,7 +52,7 @@ pub async fn node(loaded: &Loaded, asked: &NodeAct) -> Result<Answer, Failure> {
         let part = part.ok_or_else(|| Failure::usage(format!("there is no part {name}")))?;
         let run_folder = Supervisor::run_folder(loaded);
         ready::one(loaded, &part, RECOVERY_MAX, async || look(&run_folder, &name).await).await?;
-        said.push_str(" and serving");
+        said.push_str(if said.contains(',') { ", and serving" } else { " and serving" });
     }
     Ok(Answer::line(said.clone(), json!({ "part": name, "done": said })))
 }
