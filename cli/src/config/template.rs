@@ -110,7 +110,7 @@ tick_ms = 10
 map_bytes = 17179869184
 # Bytes of the file system that writes leave free.
 disk_reserve_bytes = 268435456
-# The node that should lead when it can; 0: any, or where nodes hold several shards, one after the other for each shard.
+# The node that should lead when it can; 0: any; where nodes hold several shards, each then leads some of them.
 preferred_leader = 0
 # How what came to a node of another shard gets to the owner: full (in one hop), fingers, neighbours.
 routing = "full"
