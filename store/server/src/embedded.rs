@@ -28,6 +28,7 @@ use crate::bootstrap::{bootstrap, initial_members, is_bootstrapped};
 use crate::config::Config;
 use crate::error::Error;
 use crate::kv::{client_command, follow_changes};
+use crate::nodes;
 use crate::reads;
 use crate::replica::{self, Running};
 use crate::shard::Shard;
@@ -77,7 +78,9 @@ impl Embedded {
         });
         let opened = opened.await.map_err(|_| Error::Ended("recovery"))??;
         // A lone voter has no peers: there is nobody to carry anything to.
-        let running = opened.start(config, alone(), None, |_| |_: ToPeer| ())?;
+        let bell = Arc::default();
+        let (running, node) = opened.start(config, alone(), None, &bell, |_| |_: ToPeer| ())?;
+        nodes::spawn(vec![node], bell)?;
         let shared = Arc::clone(&running.shared);
         let mut role = shared.role.subscribe();
         let limit = Duration::from_millis(ELECTION_MS_MAX);

@@ -1,4 +1,5 @@
-//! The node's inbox: three lanes, each bounded in its own way, and one thread that takes all waiting jobs.
+//! The node's inbox: three lanes, each bounded in its own way, and one thread that takes all waiting jobs. A bell wakes that thread,
+//! which may turn the nodes of several replicas.
 //!
 //! | lane | from | bounded by |
 //! |---|---|---|
@@ -9,6 +10,7 @@
 //! Peers and stages are served before clients, so that no load of clients can delay a heartbeat.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex};
@@ -62,19 +64,48 @@ struct Lanes {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Closed;
 
+/// Wakes the thread that turns nodes.
+#[derive(Default)]
+pub(crate) struct Bell {
+    is_rung: AtomicBool,
+    /// Held where a waiter looks, and where it is woken: none sleeps on a bell that has been rung.
+    waiting: Mutex<()>,
+    rung: Condvar,
+}
+
+impl Bell {
+    /// What was put somewhere before is seen by whoever waits, or will.
+    pub(crate) fn ring(&self) {
+        if !self.is_rung.swap(true, Ordering::AcqRel) {
+            drop(self.waiting.lock());
+            self.rung.notify_one();
+        }
+    }
+
+    /// Waits until it has been rung since the last time, or until then.
+    pub(crate) fn wait(&self, until: Instant) {
+        let mut waiting = self.waiting.lock();
+        while !self.is_rung.swap(false, Ordering::AcqRel) {
+            if self.rung.wait_until(&mut waiting, until).timed_out() {
+                break;
+            }
+        }
+    }
+}
+
 /// The inbox.
 pub(crate) struct Inbox {
     lanes: Mutex<Lanes>,
-    arrived: Condvar,
+    bell: Arc<Bell>,
     peer_headroom: Semaphore,
     client_headroom: Semaphore,
 }
 
 impl Inbox {
-    pub(crate) fn new() -> Inbox {
+    pub(crate) fn new(bell: Arc<Bell>) -> Inbox {
         Inbox {
             lanes: Mutex::new(Lanes::default()),
-            arrived: Condvar::new(),
+            bell,
             peer_headroom: Semaphore::new(PEER_HEADROOM_KIB),
             client_headroom: Semaphore::new(CLIENT_HEADROOM_KIB),
         }
@@ -106,16 +137,9 @@ impl Inbox {
         let _ = self.put(|lanes| lanes.taken.jobs.extend(jobs));
     }
 
-    /// Takes all that waits; waits for something until `until`. False: closed.
-    pub(crate) fn take(&self, into: &mut Intake, until: Instant) -> bool {
+    /// Takes all that waits, into what is empty. False: closed.
+    pub(crate) fn take(&self, into: &mut Intake) -> bool {
         let mut lanes = self.lanes.lock();
-        while lanes.taken.jobs.is_empty() && lanes.taken.batches.is_empty() && !lanes.closed {
-            let now = Instant::now();
-            if now >= until {
-                break;
-            }
-            self.arrived.wait_for(&mut lanes, until - now);
-        }
         std::mem::swap(&mut lanes.taken, into);
         self.peer_headroom.add_permits(std::mem::take(&mut lanes.peer_cost));
         self.client_headroom.add_permits(std::mem::take(&mut lanes.client_cost));
@@ -127,7 +151,7 @@ impl Inbox {
         self.lanes.lock().closed = true;
         self.peer_headroom.close();
         self.client_headroom.close();
-        self.arrived.notify_all();
+        self.bell.ring();
     }
 
     fn put(&self, put: impl FnOnce(&mut Lanes)) -> Result<(), Closed> {
@@ -137,7 +161,7 @@ impl Inbox {
         }
         put(&mut lanes);
         drop(lanes);
-        self.arrived.notify_one();
+        self.bell.ring();
         Ok(())
     }
 }
@@ -174,7 +198,7 @@ mod tests {
 
     #[test]
     fn clients_wait_for_room_and_peers_do_not_wait_for_clients() {
-        let inbox = Inbox::new();
+        let inbox = Inbox::new(Arc::default());
         let half = CLIENT_HEADROOM_KIB / 2 * 1_024;
         assert_eq!(inbox.submit(batch(half)).now_or_never(), Some(Ok(())));
         let mut second = Box::pin(inbox.submit(batch(half)));
@@ -182,7 +206,7 @@ mod tests {
         assert_eq!(inbox.receive(Job::Tick, 9).now_or_never(), Some(Ok(())));
         inbox.post([Job::Tick]);
         let mut taken = Intake::default();
-        assert!(inbox.take(&mut taken, Instant::now()));
+        assert!(inbox.take(&mut taken));
         assert_eq!((taken.jobs.len(), taken.batches.len()), (2, 1));
         assert_eq!(second.now_or_never(), Some(Ok(())), "what was taken made room");
     }
@@ -190,7 +214,7 @@ mod tests {
     /// tokio gives a task a budget of 128 such steps a poll; the 129th lost its place to those after it.
     #[tokio::test]
     async fn a_thousand_requests_of_one_task_take_their_slots_at_once() {
-        let inbox = Arc::new(Inbox::new());
+        let inbox = Arc::new(Inbox::new(Arc::default()));
         let taken = Arc::clone(&inbox);
         let task = tokio::spawn(async move {
             for at in 0..1_000 {
@@ -200,18 +224,35 @@ mod tests {
         });
         task.await.expect("no panic");
         let mut all = Intake::default();
-        inbox.take(&mut all, Instant::now());
+        inbox.take(&mut all);
         assert_eq!(all.batches.len(), 1_000);
     }
 
     #[test]
     fn a_closed_inbox_wakes_everybody() {
-        let inbox = Arc::new(Inbox::new());
-        let taker = Arc::clone(&inbox);
-        let until = Instant::now() + Duration::from_secs(60);
-        let waiting = std::thread::spawn(move || taker.take(&mut Intake::default(), until));
+        let bell = Arc::new(Bell::default());
+        let inbox = Arc::new(Inbox::new(Arc::clone(&bell)));
+        let (taker, heard) = (Arc::clone(&inbox), Arc::clone(&bell));
+        let waiting = std::thread::spawn(move || {
+            while taker.take(&mut Intake::default()) {
+                heard.wait(Instant::now() + Duration::from_secs(60));
+            }
+        });
         inbox.close();
-        assert!(!waiting.join().expect("no panic"), "the node ends");
+        waiting.join().expect("it ends");
         assert_eq!(inbox.receive(Job::Tick, 1).now_or_never(), Some(Err(Closed)));
+    }
+
+    #[test]
+    fn a_bell_that_was_rung_before_is_heard_once() {
+        let bell = Bell::default();
+        let until = Instant::now() + Duration::from_secs(60);
+        bell.ring();
+        bell.ring();
+        bell.wait(until);
+        assert!(Instant::now() < until, "nobody waited for what had come");
+        let past = Instant::now();
+        bell.wait(past);
+        assert!(!bell.is_rung.load(Ordering::Relaxed));
     }
 }

@@ -14,7 +14,7 @@
 //! | module | content |
 //! |---|---|
 //! | `hosted` | the services of all replicas of the process, on one port |
-//! | `serve`, `replica`, `stages`, `background` | start and stop; the threads; the handshake of background work |
+//! | `serve`, `replica`, `nodes`, `stages`, `background` | start and stop; the threads; the handshake of background work |
 //! | `bootstrap`, `backup` | the folders of a new cluster, from nothing or from a backup; a backup of a running node |
 //! | `inbox`, `queues`, `router` | the node's queue with its lanes; the queues of writers and applier; the way of answers |
 //! | `kv`, `reads`, `cluster` | the services for clients and operators |
@@ -50,6 +50,7 @@ mod leadership_transfer;
 mod log_time;
 mod machine_clock;
 mod members;
+mod nodes;
 mod peers;
 mod problems;
 mod publisher;

@@ -16,20 +16,19 @@ use store_log::{BootId, ClusterId, LogReader, RealDisk, RealFile};
 use tokio::sync::{mpsc, watch};
 
 use crate::background::{Audits, BackgroundJobs, SyncEnd, run_flushes, run_syncs};
-use crate::change_waits::ChangeWaits;
 use crate::config::Config;
 use crate::error::Error;
+use crate::inbox::Bell;
 use crate::machine_clock::MachineClock;
+use crate::nodes::Turned;
 use crate::queues::queues;
 use crate::router::ResponseBatch;
 use crate::shard::RING_VERSION;
 use crate::shared::{Disk, Identity, Shared, Start, Table};
-use crate::stages::{ApplierThread, NodeThread, run_ballots, run_writer};
+use crate::stages::{ApplierThread, NodeStage, STACK_BYTES, run_ballots, run_writer};
 
 /// For so long it is remembered that the disk hung.
 const HANG_REMEMBERED_MS: u64 = 3_600_000;
-/// Stacks of the replica's threads.
-const STACK_BYTES: usize = 2 << 20;
 
 /// A recovered replica whose threads do not run yet.
 pub(crate) struct Opened {
@@ -123,14 +122,15 @@ fn node_config(config: &Config) -> NodeConfig {
 }
 
 impl Opened {
-    /// Starts the threads; `keys` is the cluster key as its file says now; `address` is this node's if its port was allotted just now; `connect` says who takes what is for peers.
+    /// Starts the threads but that of the node, which is to be turned ([`crate::nodes`]); `keys` is the cluster key as its file says now; `address` is this node's if its port was allotted just now; `connect` says who takes what is for peers.
     pub(crate) fn start<F>(
         self,
         config: Config,
         keys: watch::Receiver<ClusterKey>,
         address: Option<String>,
+        bell: &Arc<Bell>,
         connect: impl FnOnce(Connect) -> F,
-    ) -> Result<Running, Error>
+    ) -> Result<(Running, Turned), Error>
     where
         F: Fn(ToPeer) + Send + Sync + 'static,
     {
@@ -138,7 +138,9 @@ impl Opened {
         let Engine { node, writer, ballots, applier, replicators, snapshots, log, .. } = engine;
         let membership = node.members().cloned().unwrap_or_default();
         let status = node.status();
-        let shared = Arc::new(Shared::new(Start { me, config, keys, table, address, status, membership }));
+        let bell = Arc::clone(bell);
+        let start = Start { me, config, keys, table, address, status, membership, bell };
+        let shared = Arc::new(Shared::new(start));
         let (queues, ends) = queues();
         let (fatal_tell, fatal) = mpsc::unbounded_channel();
         let background = BackgroundJobs::new(
@@ -156,15 +158,7 @@ impl Opened {
             fatal: fatal_peers,
         };
         let to_peers = Arc::new(connect(connected));
-        let node = NodeThread {
-            node,
-            shared: Arc::clone(&shared),
-            queues,
-            to_peers,
-            response_batch: ResponseBatch::default(),
-            ticks_to_status: 0,
-            change_waits: ChangeWaits::default(),
-        };
+        let node = NodeStage::new(node, Arc::clone(&shared), queues, to_peers);
         let applier = ApplierThread {
             applier,
             shared: Arc::clone(&shared),
@@ -175,14 +169,15 @@ impl Opened {
         let (writer_shared, ballots_shared) = (Arc::clone(&shared), Arc::clone(&shared));
         let threads_of = Threads { fatal: fatal_tell, span: span_of(&shared) };
         let mut threads = vec![
-            threads_of.spawn("node", move || node.run())?,
             threads_of.spawn("writer", move || run_writer(writer, &ends.writer, &writer_shared))?,
             threads_of.spawn("ballots", move || run_ballots(ballots, &ends.ballots, &ballots_shared))?,
             threads_of.spawn("applier", move || applier.run())?,
         ];
         let sync_end = SyncEnd::default();
         threads.extend(database_threads(&shared, &sync_end, &threads_of)?);
-        Ok(Running { shared, audits, snapshots, log, fatal, threads, sync_end })
+        let Threads { fatal: fatal_tell, span } = threads_of;
+        let turned = Turned { node, span, fatal: fatal_tell };
+        Ok((Running { shared, audits, snapshots, log, fatal, threads, sync_end }, turned))
     }
 }
 

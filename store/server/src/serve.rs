@@ -37,8 +37,10 @@ use crate::config::{Config, wrong};
 use crate::cross::Cross;
 use crate::error::Error;
 use crate::hosted::{Hosted, HostedCluster, HostedKv, HostedReplication};
+use crate::inbox::Bell;
 use crate::kv::KvService;
 use crate::leadership_transfer::transfer_leadership;
+use crate::nodes::{self, Turned};
 use crate::peers::{Entrance, MESSAGE_BYTES_MAX, Peers, ReplicationService};
 use crate::publisher;
 use crate::replica::{self, Opened, Running};
@@ -103,8 +105,11 @@ async fn run(
     let bound = listener.local_addr().map_err(failed)?;
 
     let allotted = (node.listen.port() == 0).then(|| bound.to_string());
-    let start = |(config, opened)| Replica::start(config, opened, &keys, allotted.clone());
-    let mut replicas = opened.into_iter().map(start).collect::<Result<Vec<Replica>, Error>>()?;
+    let bell = Arc::default();
+    let start = |(config, opened)| Replica::start(config, opened, &keys, allotted.clone(), &bell);
+    let started = opened.into_iter().map(start).collect::<Result<Vec<_>, Error>>()?;
+    let (mut replicas, turned): (Vec<Replica>, Vec<Turned>) = started.into_iter().unzip();
+    nodes::spawn(turned, Arc::clone(&bell))?;
     let (health, mut serving) = spawn_server(&node, &replicas, listener)?;
     for replica in &mut replicas {
         replica.publish();
@@ -143,16 +148,17 @@ impl Replica {
         opened: Opened,
         keys: &watch::Receiver<ClusterKey>,
         allotted: Option<String>,
-    ) -> Result<Replica, Error> {
+        bell: &Arc<Bell>,
+    ) -> Result<(Replica, Turned), Error> {
         let entrance = Entrance::new(random()?);
         let mut peers = None;
-        let running = opened.start(config, keys.clone(), allotted, |connect| {
+        let (running, turned) = opened.start(config, keys.clone(), allotted, bell, |connect| {
             let made = Peers::new(connect, entrance, Handle::current());
             peers = Some(Arc::clone(&made));
             move |out| made.carry(out)
         })?;
         let peers = peers.expect("connect was called");
-        Ok(Replica { running, peers, publishing: None })
+        Ok((Replica { running, peers, publishing: None }, turned))
     }
 
     fn group(&self) -> u64 {

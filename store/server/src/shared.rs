@@ -23,7 +23,7 @@ use tokio::sync::{oneshot, watch};
 use crate::config::{ADDRESS_BYTES_MAX, Config, reachable_address};
 use crate::forward::{Away, Forward};
 use crate::gate::{Gate, Who};
-use crate::inbox::{Batch, Closed, Inbox};
+use crate::inbox::{Batch, Bell, Closed, Inbox};
 use crate::peers::Strangers;
 use crate::problems::{About, Problems};
 use crate::router::{Calls, ResponseRouter};
@@ -119,13 +119,15 @@ pub(crate) struct Start {
     pub(crate) address: Option<String>,
     pub(crate) status: Status,
     pub(crate) membership: wire::Membership,
+    /// Wakes the thread that turns the node.
+    pub(crate) bell: Arc<Bell>,
 }
 
 impl Shared {
     pub(crate) fn new(start: Start) -> Shared {
         let router = ResponseRouter::default();
         let calls = router.register(Calls::new);
-        let Start { me, config, keys, table, address, status, membership } = start;
+        let Start { me, config, keys, table, address, status, membership, bell } = start;
         let view = RoleView { role: status.role, epoch: status.epoch, leader: status.leader };
         let rehearsal = config.rehearsal;
         let shared = Shared {
@@ -134,7 +136,7 @@ impl Shared {
             gate: Gate::default(),
             config,
             keys,
-            inbox: Inbox::new(),
+            inbox: Inbox::new(bell),
             router,
             calls,
             table,

@@ -1,8 +1,8 @@
-//! The threads around the engine's stages, one each: node, writer, ballots, applier, and short-lived background threads
-//! for snapshots. They carry each output of a stage to its receiver in the engine's table of contents.
+//! The threads around the engine's stages, one each of a replica: writer, ballots, applier, and short-lived background threads
+//! for snapshots; and what the thread that turns the nodes of all replicas ([`crate::nodes`]) does with each. They carry each
+//! output of a stage to its receiver in the engine's table of contents.
 //!
-//! The node's thread waits for nothing but its inbox: neither for peers or clients, nor for a disk that hangs
-//! ([`crate::queues`]).
+//! A node waits for nothing: neither for peers or clients, nor for a disk that hangs ([`crate::queues`]).
 
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
@@ -30,67 +30,107 @@ use crate::router::ResponseBatch;
 use crate::shared::{Disk, Shared, Table};
 use crate::trace;
 
+/// Stacks of the threads of stages.
+pub(crate) const STACK_BYTES: usize = 2 << 20;
 /// Batches that a writer or applier takes at once.
 const BATCHES_PER_POLL: usize = 256;
 /// Ticks between two renewals of the node's status.
 const STATUS_TICKS: u32 = 5;
 
-/// The node's thread.
-pub(crate) struct NodeThread {
-    pub(crate) node: Node<Disk, Table, MachineClock>,
-    pub(crate) shared: Arc<Shared>,
-    pub(crate) queues: Queues,
+/// A node, and what is around it.
+pub(crate) struct NodeStage {
+    node: Node<Disk, Table, MachineClock>,
+    shared: Arc<Shared>,
+    queues: Queues,
     /// Takes what is for a peer; never waits.
-    pub(crate) to_peers: Arc<dyn Fn(ToPeer) + Send + Sync>,
-    pub(crate) response_batch: ResponseBatch,
-    pub(crate) ticks_to_status: u32,
-    pub(crate) change_waits: ChangeWaits,
+    to_peers: Arc<dyn Fn(ToPeer) + Send + Sync>,
+    response_batch: ResponseBatch,
+    ticks_to_status: u32,
+    change_waits: ChangeWaits,
+    /// Kept from turn to turn.
+    taken: Intake,
+    jobs: Vec<Job>,
+    outs: Vec<NodeOut>,
 }
 
-impl NodeThread {
-    /// Runs until the inbox is closed; then the applier is told to end too.
-    pub(crate) fn run(mut self) -> Result<(), Error> {
-        let ended = self.turns();
-        self.queues.end();
-        ended
+impl NodeStage {
+    pub(crate) fn new(
+        node: Node<Disk, Table, MachineClock>,
+        shared: Arc<Shared>,
+        queues: Queues,
+        to_peers: Arc<dyn Fn(ToPeer) + Send + Sync>,
+    ) -> NodeStage {
+        NodeStage {
+            node,
+            shared,
+            queues,
+            to_peers,
+            response_batch: ResponseBatch::default(),
+            ticks_to_status: 0,
+            change_waits: ChangeWaits::default(),
+            taken: Intake::default(),
+            jobs: Vec::new(),
+            outs: Vec::new(),
+        }
     }
 
-    fn turns(&mut self) -> Result<(), Error> {
-        let tick = Duration::from_millis(self.shared.config.tick_ms);
-        let (mut taken, mut outs, mut jobs) = (Intake::default(), Vec::new(), Vec::new());
-        let mut next_tick = Instant::now() + tick;
-        while self.shared.inbox.take(&mut taken, next_tick) {
-            jobs.append(&mut taken.jobs);
-            let now = Instant::now();
-            if now >= next_tick {
-                jobs.push(Job::Tick);
-                // After a long stop there is one tick, not all that were missed.
-                next_tick = (next_tick + tick).max(now);
-                self.ticks_to_status = self.ticks_to_status.saturating_sub(1);
-            }
-            for batch in taken.batches.drain(..) {
-                if batch.from.is_broken() {
-                    self.refuse(&batch.jobs);
-                } else {
-                    jobs.extend(batch.jobs);
-                }
-            }
-            if self.shared.trace.is_watched() {
-                jobs.iter().filter_map(trace::taken).for_each(|event| self.shared.trace.record(|| event));
-            }
-            let polled = self.node.poll(jobs.drain(..), &mut outs);
-            polled.map_err(|source| Error::Stage { stage: "node", source })?;
-            self.carry(&mut outs)?;
-            if self.ticks_to_status == 0 {
-                let status = self.node.status();
-                disk::look(&self.shared.problems, status.disk);
-                log_time::look(&self.shared.problems, &status);
-                self.change_waits.look(&self.shared.problems, &status, now);
-                self.shared.set_status(status);
-                self.ticks_to_status = STATUS_TICKS;
+    /// The length of a tick.
+    pub(crate) fn tick(&self) -> Duration {
+        Duration::from_millis(self.shared.config.tick_ms)
+    }
+
+    /// Takes what has come, and a tick if there is one, and carries what the node says to it. False: the inbox is closed.
+    pub(crate) fn turn(&mut self, is_tick: bool, now: Instant) -> Result<bool, Error> {
+        let is_open = self.shared.inbox.take(&mut self.taken);
+        if !is_open {
+            return Ok(false);
+        }
+        if self.taken.jobs.is_empty() && self.taken.batches.is_empty() && !is_tick {
+            return Ok(true);
+        }
+        self.jobs.append(&mut self.taken.jobs);
+        if is_tick {
+            self.jobs.push(Job::Tick);
+            self.ticks_to_status = self.ticks_to_status.saturating_sub(1);
+        }
+        let mut batches = std::mem::take(&mut self.taken.batches);
+        for batch in batches.drain(..) {
+            if batch.from.is_broken() {
+                self.refuse(&batch.jobs);
+            } else {
+                self.jobs.extend(batch.jobs);
             }
         }
-        Ok(())
+        self.taken.batches = batches;
+        if self.shared.trace.is_watched() {
+            self.jobs.iter().filter_map(trace::taken).for_each(|event| self.shared.trace.record(|| event));
+        }
+        let mut outs = std::mem::take(&mut self.outs);
+        let polled = self.node.poll(self.jobs.drain(..), &mut outs);
+        polled.map_err(|source| Error::Stage { stage: "node", source })?;
+        self.carry(&mut outs)?;
+        self.outs = outs;
+        if self.ticks_to_status == 0 {
+            self.look(now);
+        }
+        Ok(true)
+    }
+
+    /// The applier is told to end, after all that waits for it. Whoever waits for the applier's end finds nothing of the node.
+    pub(crate) fn end(self) {
+        let NodeStage { node, shared, queues, to_peers, .. } = self;
+        drop((node, shared, to_peers));
+        queues.end();
+    }
+
+    /// What an operator should know of the node now.
+    fn look(&mut self, now: Instant) {
+        let status = self.node.status();
+        disk::look(&self.shared.problems, status.disk);
+        log_time::look(&self.shared.problems, &status);
+        self.change_waits.look(&self.shared.problems, &status, now);
+        self.shared.set_status(status);
+        self.ticks_to_status = STATUS_TICKS;
     }
 
     /// Refuses requests that came after one that was not executed.
