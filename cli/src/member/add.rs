@@ -46,16 +46,7 @@ pub async fn add(
     let node = &wanted_node(loaded, command, id, &shards)?;
     let mut mine = Vec::new();
     for Entry { shard, view, .. } in &entries {
-        let replica = Replica { node, shard: *shard };
-        let held = match place::held(loaded, replica)? {
-            Held::Replica(incarnation) => Some(incarnation),
-            Held::Nothing => None,
-            Held::Remains(why) => {
-                let folder = node.folder_in(&loaded.folder());
-                return Err(Failure::refused(format!("{} is not empty: {why}", folder.display()))
-                    .next("move it away, or give the node another folder in the configuration"));
-            }
-        };
+        let held = held(loaded, Replica { node, shard: *shard })?;
         not_in_yet(loaded, view, id, held)?;
         mine.push(held);
     }
@@ -96,6 +87,19 @@ pub async fn add(
     let command = loaded.command(&format!("member promote {id}{of}"));
     answer.notes.push(format!("when it has caught up it can have a vote: {command}"));
     Ok(answer)
+}
+
+/// The incarnation of the replica that is here already, if there is one.
+fn held(loaded: &Loaded, replica: Replica<'_>) -> Result<Option<u64>, Failure> {
+    match place::held(loaded, replica)? {
+        Held::Replica(incarnation) => Ok(Some(incarnation)),
+        Held::Nothing => Ok(None),
+        Held::Remains(why) => {
+            let folder = replica.node.folder_in(&loaded.folder());
+            Err(Failure::refused(format!("{} is not empty: {why}", folder.display()))
+                .next("move it away, or give the node another folder in the configuration"))
+        }
+    }
 }
 
 /// The shards that the node is let into: the one that was named; else those that the configuration gives it; else, where

@@ -5,8 +5,9 @@ use serde_json::{Value, json};
 
 use super::change::done_at;
 use crate::config::load::Loaded;
+use crate::config::nodes as file;
 use crate::failure::Failure;
-use crate::reach::nodes;
+use crate::reach::nodes::{self, node_of};
 
 /// The shards that a command is about: the one that was named, else all of a node that the configuration has.
 ///
@@ -30,6 +31,21 @@ pub fn shards_of(loaded: &Loaded, asked: Option<u64>, id: u64) -> Result<Vec<u64
         ))
         .next(nodes::one_of(&all))),
     }
+}
+
+/// Refuses to take a node's replicas of these shards out where the configuration could not be without them.
+///
+/// # Errors
+/// It could not, or its file cannot be changed.
+pub fn check_leave(loaded: &Loaded, id: u64, shards: &[u64]) -> Result<(), Failure> {
+    let Ok(node) = node_of(&loaded.config, id) else { return Ok(()) };
+    let kept: Vec<u64> = node.shards.iter().copied().filter(|shard| !shards.contains(shard)).collect();
+    if kept.is_empty() {
+        file::check_without(&loaded.config, id)?;
+        // All that could refuse it later is asked before the group is.
+        return file::check_remove(&loaded.path, id);
+    }
+    file::check_shards(&loaded.path, id, &kept)
 }
 
 /// What became of one command in each shard.

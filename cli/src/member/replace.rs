@@ -18,10 +18,9 @@ use proto::store::{ChangeMembersResponse, FailureReason, Member, MemberName, Mem
 use serde_json::{Value, json};
 
 use super::change::{Patience, change, done_at, name, settled};
-use super::each::{Each, shards_of};
+use super::each::{Each, check_leave, shards_of};
 use super::group::{Group, GroupView};
 use super::place::{self, Held, note};
-use super::run::check_leave;
 use crate::config::load::Loaded;
 use crate::config::shape::{Node, Replica};
 use crate::failure::Failure;

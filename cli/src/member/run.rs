@@ -9,13 +9,12 @@ use store_server::group_folder;
 
 use super::add::add;
 use super::change::{Patience, change, name, settled};
-use super::each::{Each, shards_of};
+use super::each::{Each, check_leave, shards_of};
 use super::group::{Group, GroupView};
 use super::place::{self, note};
 use super::{list, replace};
 use crate::args::Member as MemberCommand;
 use crate::config::load::Loaded;
-use crate::config::nodes as file;
 use crate::failure::Failure;
 use crate::key::place::of_operator;
 use crate::reach::nodes::{self, node_of};
@@ -132,18 +131,6 @@ fn left(voters: usize) -> String {
         more => format!("{more} of them may fail"),
     };
     format!("{} left: {what}", counted(voters, "voter"))
-}
-
-/// Refuses to take a node's replicas of these shards out where the configuration could not be without them.
-pub(super) fn check_leave(loaded: &Loaded, id: u64, shards: &[u64]) -> Result<(), Failure> {
-    let Ok(node) = node_of(&loaded.config, id) else { return Ok(()) };
-    let kept: Vec<u64> = node.shards.iter().copied().filter(|shard| !shards.contains(shard)).collect();
-    if kept.is_empty() {
-        file::check_without(&loaded.config, id)?;
-        // All that could refuse it later is asked before the group is.
-        return file::check_remove(&loaded.path, id);
-    }
-    file::check_shards(&loaded.path, id, &kept)
 }
 
 /// Takes a node out of the groups of these shards, and then out of the configuration.

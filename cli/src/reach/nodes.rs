@@ -19,6 +19,8 @@ use crate::key::place::of_operator;
 
 /// A node that does not answer a question about itself within this is called silent.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
+/// A refusal of what is asked of a group that is not here.
+const WRONG_ROUTE: &str = "WRONG_ROUTE";
 /// Audit streams may be long; each message is bounded by this.
 const MESSAGE_BYTES_MAX: usize = 16 << 20;
 
@@ -103,15 +105,21 @@ pub fn channel(address: &str) -> Result<Channel, Failure> {
 /// # Errors
 /// It is unreachable, does not answer in time, is of another cluster, or runs without that replica.
 pub async fn status(replica: Replica<'_>) -> Result<StatusResponse, Failure> {
-    let node = replica.node;
-    let status = status_at(node.reached_at(), route(replica)).await?;
-    whose::check_node(node.cluster, node.reached_at(), &status)?;
-    if is_of(&status, replica.shard) {
-        return Ok(status);
-    }
-    // It answers for another replica in the place of one that it does not hold.
-    let (id, shard) = (node.id, replica.shard);
-    Err(Failure::unreachable(format!("node {id} runs without a replica of shard {shard}")))
+    let (id, shard) = (replica.node.id, replica.shard);
+    let without = || Failure::unreachable(format!("node {id} runs without a replica of shard {shard}"));
+    ask(replica).await?.ok_or_else(without)
+}
+
+/// The same; `None`: it runs without that replica.
+async fn ask(replica: Replica<'_>) -> Result<Option<StatusResponse>, Failure> {
+    let (address, meant) = (replica.node.reached_at(), replica.node.cluster);
+    let status = match status_at(address, route(replica)).await {
+        // Whose the port is, it says to whoever names no group.
+        Err(failure) if failure.reason == WRONG_ROUTE => status_at(address, None).await?,
+        told => told?,
+    };
+    whose::check_node(meant, address, &status)?;
+    Ok(Some(status).filter(|status| is_of(status, replica.shard)))
 }
 
 /// Whether a status is of the replica of this shard, as far as it says.
@@ -125,13 +133,9 @@ pub async fn serves(node: &Node) -> bool {
     futures::future::join_all(node.replicas().map(status)).await.iter().all(Result::is_ok)
 }
 
-/// Whether a node runs without one of its replicas, by what it answers for another in its place.
+/// Whether a node runs without one of its replicas.
 pub async fn lacks_one(node: &Node) -> bool {
-    let asked = node.replicas().map(async |replica| {
-        let status = status_at(node.reached_at(), route(replica)).await;
-        status.is_ok_and(|status| !is_of(&status, replica.shard))
-    });
-    futures::future::join_all(asked).await.contains(&true)
+    futures::future::join_all(node.replicas().map(ask)).await.iter().any(|told| matches!(told, Ok(None)))
 }
 
 /// What a node says of the first of its replicas for which it answers; an error if it is silent.
