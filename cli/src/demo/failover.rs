@@ -105,7 +105,8 @@ fn victims(store: &Store, leaders: &[(Node, u64)]) -> Vec<Node> {
         };
         let is_new = killed.iter().all(|node| node.id != leader.id);
         if is_new && (killed.is_empty() || store.shards().into_iter().all(keeps_majority)) {
-            killed.push(leader.clone());
+            // With all of its replicas: a leader is known as the node of its shard.
+            killed.extend(store.nodes.iter().find(|node| node.id == leader.id).cloned());
         }
     }
     killed
@@ -173,8 +174,8 @@ mod tests {
 
     /// A ring of three shards, and who leads each.
     fn ring(nodes: Vec<Node>, leaders: [u64; 3]) -> (Store, Vec<(Node, u64)>) {
-        let leads = |id: &u64| (nodes.iter().find(|node| node.id == *id).unwrap().clone(), 1);
-        let leaders = leaders.iter().map(leads).collect();
+        let leads = |(shard, id): (u64, u64)| (Node { id, shards: vec![shard], ..Node::default() }, 1);
+        let leaders = (1..).zip(leaders).map(leads).collect();
         (Store { nodes, ..Store::default() }, leaders)
     }
 
@@ -185,6 +186,7 @@ mod tests {
     fn of(ring: (Store, Vec<(Node, u64)>)) -> (Vec<u64>, String) {
         let (store, leaders) = ring;
         let killed = victims(&store, &leaders);
+        assert!(killed.iter().all(|node| store.nodes.contains(node)), "with all of their replicas");
         (killed.iter().map(|node| node.id).collect(), whom(&leaders, &killed))
     }
 
