@@ -32,7 +32,7 @@ use crate::nodes;
 use crate::reads;
 use crate::replica::{self, Running};
 use crate::shard::Shard;
-use crate::shared::{Ask, Shared};
+use crate::shared::{Ask, OfProcess, Shared};
 
 /// A lone voter elects itself within this.
 const ELECTION_MS_MAX: u64 = 10_000;
@@ -78,9 +78,9 @@ impl Embedded {
         });
         let opened = opened.await.map_err(|_| Error::Ended("recovery"))??;
         // A lone voter has no peers: there is nobody to carry anything to.
-        let bell = Arc::default();
-        let (running, node) = opened.start(config, alone(), None, &bell, |_| |_: ToPeer| ())?;
-        nodes::spawn(vec![node], bell)?;
+        let of_process = OfProcess::default();
+        let (running, node) = opened.start(config, alone(), None, &of_process, |_| |_: ToPeer| ())?;
+        nodes::spawn(vec![node], of_process.bell)?;
         let shared = Arc::clone(&running.shared);
         let mut role = shared.role.subscribe();
         let limit = Duration::from_millis(ELECTION_MS_MAX);

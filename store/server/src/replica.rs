@@ -18,13 +18,12 @@ use tokio::sync::{mpsc, watch};
 use crate::background::{Audits, BackgroundJobs, SyncEnd, run_flushes, run_syncs};
 use crate::config::Config;
 use crate::error::Error;
-use crate::inbox::Bell;
 use crate::machine_clock::MachineClock;
 use crate::nodes::Turned;
 use crate::queues::queues;
 use crate::router::ResponseBatch;
 use crate::shard::RING_VERSION;
-use crate::shared::{Disk, Identity, Shared, Start, Table};
+use crate::shared::{Disk, Identity, OfProcess, Shared, Start, Table};
 use crate::stages::{ApplierThread, NodeStage, STACK_BYTES, run_ballots, run_writer};
 
 /// For so long it is remembered that the disk hung.
@@ -128,7 +127,7 @@ impl Opened {
         config: Config,
         keys: watch::Receiver<ClusterKey>,
         address: Option<String>,
-        bell: &Arc<Bell>,
+        of_process: &OfProcess,
         connect: impl FnOnce(Connect) -> F,
     ) -> Result<(Running, Turned), Error>
     where
@@ -138,8 +137,8 @@ impl Opened {
         let Engine { node, writer, ballots, applier, replicators, snapshots, log, .. } = engine;
         let membership = node.members().cloned().unwrap_or_default();
         let status = node.status();
-        let bell = Arc::clone(bell);
-        let start = Start { me, config, keys, table, address, status, membership, bell };
+        let of_process = of_process.clone();
+        let start = Start { me, config, keys, table, address, status, membership, of_process };
         let shared = Arc::new(Shared::new(start));
         let (queues, ends) = queues();
         let (fatal_tell, fatal) = mpsc::unbounded_channel();

@@ -37,13 +37,13 @@ use crate::config::{Config, wrong};
 use crate::cross::Cross;
 use crate::error::Error;
 use crate::hosted::{Hosted, HostedCluster, HostedKv, HostedReplication};
-use crate::inbox::Bell;
 use crate::kv::KvService;
 use crate::leadership_transfer::transfer_leadership;
 use crate::nodes::{self, Turned};
 use crate::peers::{Entrance, MESSAGE_BYTES_MAX, Peers, ReplicationService};
 use crate::publisher;
 use crate::replica::{self, Opened, Running};
+use crate::shared::OfProcess;
 use crate::stop::Stop;
 use crate::too_large::{REQUEST_BYTES_MAX, TooLargeResponse};
 
@@ -105,11 +105,11 @@ async fn run(
     let bound = listener.local_addr().map_err(failed)?;
 
     let allotted = (node.listen.port() == 0).then(|| bound.to_string());
-    let bell = Arc::default();
-    let start = |(config, opened)| Replica::start(config, opened, &keys, allotted.clone(), &bell);
+    let of_process = OfProcess::default();
+    let start = |(config, opened)| Replica::start(config, opened, &keys, allotted.clone(), &of_process);
     let started = opened.into_iter().map(start).collect::<Result<Vec<_>, Error>>()?;
     let (mut replicas, turned): (Vec<Replica>, Vec<Turned>) = started.into_iter().unzip();
-    nodes::spawn(turned, Arc::clone(&bell))?;
+    nodes::spawn(turned, of_process.bell)?;
     let (health, mut serving) = spawn_server(&node, &replicas, listener)?;
     for replica in &mut replicas {
         replica.publish();
@@ -148,11 +148,11 @@ impl Replica {
         opened: Opened,
         keys: &watch::Receiver<ClusterKey>,
         allotted: Option<String>,
-        bell: &Arc<Bell>,
+        of_process: &OfProcess,
     ) -> Result<(Replica, Turned), Error> {
         let entrance = Entrance::new(random()?);
         let mut peers = None;
-        let (running, turned) = opened.start(config, keys.clone(), allotted, bell, |connect| {
+        let (running, turned) = opened.start(config, keys.clone(), allotted, of_process, |connect| {
             let made = Peers::new(connect, entrance, Handle::current());
             peers = Some(Arc::clone(&made));
             move |out| made.carry(out)

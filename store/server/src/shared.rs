@@ -24,7 +24,7 @@ use crate::config::{ADDRESS_BYTES_MAX, Config, reachable_address};
 use crate::forward::{Away, Forward};
 use crate::gate::{Gate, Who};
 use crate::inbox::{Batch, Bell, Closed, Inbox};
-use crate::peers::Strangers;
+use crate::peers::{Lines, Strangers};
 use crate::problems::{About, Problems};
 use crate::router::{Calls, ResponseRouter};
 use crate::trace::Trace;
@@ -93,6 +93,8 @@ pub(crate) struct Shared {
     address: Option<String>,
     /// What an operator should know.
     pub(crate) problems: Problems,
+    /// The connections on which this process pushes.
+    pub(crate) lines: Arc<Lines>,
     /// Callers who were refused.
     pub(crate) strangers: Strangers,
     /// The protocol as it happens, while somebody looks or rehearses.
@@ -119,15 +121,24 @@ pub(crate) struct Start {
     pub(crate) address: Option<String>,
     pub(crate) status: Status,
     pub(crate) membership: wire::Membership,
-    /// Wakes the thread that turns the node.
+    pub(crate) of_process: OfProcess,
+}
+
+/// What the replicas of a process have in common.
+#[derive(Clone, Default)]
+pub(crate) struct OfProcess {
+    /// Wakes the thread that turns the nodes.
     pub(crate) bell: Arc<Bell>,
+    /// The connections on which it pushes.
+    pub(crate) lines: Arc<Lines>,
 }
 
 impl Shared {
     pub(crate) fn new(start: Start) -> Shared {
         let router = ResponseRouter::default();
         let calls = router.register(Calls::new);
-        let Start { me, config, keys, table, address, status, membership, bell } = start;
+        let Start { me, config, keys, table, address, status, membership, of_process } = start;
+        let OfProcess { bell, lines } = of_process;
         let view = RoleView { role: status.role, epoch: status.epoch, leader: status.leader };
         let rehearsal = config.rehearsal;
         let shared = Shared {
@@ -155,6 +166,7 @@ impl Shared {
             address,
             problems: Problems::default(),
             trace: Arc::new(Trace::new(rehearsal)),
+            lines,
             strangers: Strangers::default(),
             since: Instant::now(),
         };

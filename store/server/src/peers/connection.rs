@@ -19,8 +19,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Status, Streaming};
 
-use super::dial::{Kept, address_of, dial, dial_at};
+use super::dial::{Kept, address_of};
 use super::introduce::{MESSAGE_BYTES_MAX, from_peer, told_by_peer};
+use super::lines::dial_at;
 use super::session::{Begun, begin, counted, decode, peer_keys, wants_introduction};
 use crate::shared::{Disk, Shared};
 use crate::trace;
@@ -124,8 +125,15 @@ impl Pushing {
 
     /// One stream, for as long as this node leads.
     async fn stream(&mut self) -> Result<(), String> {
+        let lines = Arc::clone(&self.shared.lines);
+        let line = lines.to(address_of(&self.shared, self.peer)?)?;
+        let ended = self.stream_on(line.channel.clone()).await;
+        ended.inspect_err(|_| lines.broke(&line))
+    }
+
+    async fn stream_on(&mut self, channel: Channel) -> Result<(), String> {
         let peer = self.peer;
-        let mut client = ReplicationClient::new(dial(&self.shared, peer)?)
+        let mut client = ReplicationClient::new(channel)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
         let member = self.shared.members().by_node.get(&peer.0).cloned();

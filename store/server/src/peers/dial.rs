@@ -1,28 +1,14 @@
 //! Connections to peers: where a member is reached now, and when a connection that is kept is made anew.
 
-use store_client::connect::{Windows, connect};
 use store_core::NodeId;
-use tonic::transport::Channel;
 
 use crate::shared::Shared;
-
-const WINDOWS: Windows = Windows { stream_bytes: 4 << 20, connection_bytes: 8 << 20 };
 
 /// Where a peer is reached now.
 pub(super) fn address_of(shared: &Shared, peer: NodeId) -> Result<String, String> {
     let members = shared.members();
     let member = members.by_node.get(&peer.0).ok_or_else(|| format!("{peer} is not a member"))?;
     Ok(member.address.clone())
-}
-
-/// A connection to a peer, made when it is first used.
-pub(super) fn dial(shared: &Shared, peer: NodeId) -> Result<Channel, String> {
-    dial_at(&address_of(shared, peer)?)
-}
-
-/// A connection to an address of a peer.
-pub(super) fn dial_at(address: &str) -> Result<Channel, String> {
-    connect(address, WINDOWS).map_err(|error| format!("the address {address:?} of a peer: {error}"))
 }
 
 /// A connection that is used again and again, made anew when the peer is reached elsewhere, or failed.

@@ -19,8 +19,8 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::dial::dial_at;
 use super::introduce::{MESSAGE_BYTES_MAX, leader_at};
+use super::lines::dial_at;
 use super::session::begin;
 use crate::error::Error;
 use crate::shared::{Disk, Shared};
