@@ -77,7 +77,7 @@ const RESTORE: &str = "The configuration says which nodes the new cluster has an
                        Then: feira up. The old cluster must not serve any more.";
 const KEY: &str =
     "feira up and feira bootstrap make the key of a new cluster, feira restore that of a restored one.";
-const TRACE: &str = "1 → 2 is what node 1 sends to node 2, 2 ← 1 what node 2 takes from node 1; times are of each node's own clock, UTC. \
+const TRACE: &str = "1 → 2 is what node 1 sends to node 2, 2 ← 1 what node 2 takes from node 1; on a ring, s2 is shard 2; times are of each node's own clock, UTC. \
                      Nodes record nothing while nobody looks, except in a rehearsal.";
 const KV: &str = "Such as: feira kv set 17 'two kilos'. All commands: feira kv help.";
 
@@ -244,12 +244,15 @@ pub enum Key {
 /// A new cluster's shape.
 #[derive(Args, Debug, Clone, Default)]
 pub struct Up {
-    /// Shards of the ring, for a new cluster: 1 to 64, each with nodes of its own; 1 if left out
+    /// Shards of the ring, for a new cluster: 1 to 64, all on the same nodes; 1 if left out
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=64))]
     pub shards: Option<u64>,
-    /// Nodes of each shard of the store, for a new cluster: 1, 3, 4, 5 or 7; 3 if left out
+    /// Nodes of the store, for a new cluster: 1, 3, 4, 5 or 7; 3 if left out
     #[arg(long, value_name = "N")]
     pub nodes: Option<u64>,
+    /// For a new cluster of several shards: so many nodes for each shard, which then shares no process with another
+    #[arg(long)]
+    pub apart: bool,
     /// Administrators' portals, for a new cluster; 1 if left out
     #[arg(long, value_name = "N")]
     pub admin_portals: Option<u64>,

@@ -19,7 +19,7 @@ use store_core::cut::{Round, RoundInput, RoundOutput};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::config::load::Loaded;
-use crate::config::shape::Node;
+use crate::config::shape::Replica;
 use crate::failure::Failure;
 use crate::reach::nodes;
 
@@ -137,12 +137,13 @@ enum Told {
 async fn attempt(shards: &[Shard], id: &Bytes, prefixes: &[Bytes]) -> Result<Vec<Position>, Failure> {
     let leaders = shards.iter().map(|shard| async {
         let leading = nodes::leading(&shard.loaded.config, nodes::statuses(&shard.loaded.config).await);
-        leading.map(|(node, _)| node.clone()).map_err(|failure| of_shard(shard, failure))
+        leading.map(|(leader, _)| leader).map_err(|failure| of_shard(shard, failure))
     });
-    let leaders: Vec<Node> =
+    let leaders: Vec<Replica<'_>> =
         futures::future::join_all(leaders).await.into_iter().collect::<Result<_, _>>()?;
     // One connection each, for all of its calls: the shop stands still meanwhile.
-    let operators = shards.iter().zip(&leaders).map(|(shard, leader)| nodes::operator(&shard.loaded, leader));
+    let operators =
+        shards.iter().zip(&leaders).map(|(shard, leader)| nodes::operator(&shard.loaded, leader.node));
     let operators: Vec<Operator> = operators.collect::<Result<_, _>>()?;
     let (mut round, begun) = Round::begin(shards.len());
     let mut calls: FuturesUnordered<BoxFuture<'_, Told>> = FuturesUnordered::new();
@@ -155,7 +156,7 @@ async fn attempt(shards: &[Shard], id: &Bytes, prefixes: &[Bytes]) -> Result<Vec
                 RoundOutput::Void => {}
                 RoundOutput::Freeze(at) | RoundOutput::Cut(at, _) | RoundOutput::Thaw(at) => {
                     let operator = operators[at].clone();
-                    calls.push(Box::pin(call(operator, &leaders[at], output, id.clone(), prefixes)));
+                    calls.push(Box::pin(call(operator, leaders[at], output, id.clone(), prefixes)));
                 }
             }
         }
@@ -185,7 +186,7 @@ fn of_shard(shard: &Shard, failure: Failure) -> Failure {
 /// One call to the leader of a shard.
 async fn call(
     mut operator: Operator,
-    leader: &Node,
+    leader: Replica<'_>,
     wanted: RoundOutput,
     id: Bytes,
     prefixes: &[Bytes],
@@ -212,7 +213,7 @@ async fn call(
         })
     };
     let told = timeout(CALL_MAX, asked).await.unwrap_or_else(|_| {
-        Err(Failure::unreachable(format!("node {} did not answer within {CALL_MAX:?}", leader.id)))
+        Err(Failure::unreachable(format!("node {} did not answer within {CALL_MAX:?}", leader.node.id)))
     });
     match (told, wanted) {
         (Ok(told), _) => told,

@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tonic::Status;
 
 use crate::args::Health as HealthArgs;
-use crate::config::shape::Config;
+use crate::config::shape::{Config, Node, Replica};
 use crate::failure::{Failure, Kind};
 use crate::reach::joint::{self, Folder};
 use crate::reach::named_channel::{self, NamedChannel};
@@ -36,7 +36,7 @@ const NOBODY: &str = "feira-health";
 /// Everything that was seen at one moment.
 #[derive(Debug)]
 pub struct Seen {
-    /// What each node says, in the order of the configuration.
+    /// What each replica says, in their order in the configuration.
     pub nodes: Vec<Result<StatusResponse, Failure>>,
     /// The portals, administrators' first.
     pub portals: Vec<PortalSeen>,
@@ -158,27 +158,30 @@ impl Health {
     #[must_use]
     pub fn of(config: &Config, seen: &Seen) -> Health {
         let problem = ring_problem(config, &seen.nodes).or_else(|| portals_problem(&seen.portals));
-        let pairs = || config.store.nodes.iter().zip(&seen.nodes);
+        let pairs = || config.store.replicas().into_iter().zip(&seen.nodes);
         let leader_of = |shard: u64| {
             let of_shard = pairs()
-                .filter(move |(node, _)| node.shard == shard)
+                .filter(move |(replica, _)| replica.shard == shard)
                 .filter_map(|(_, status)| status.as_ref().ok());
             of_shard.filter(|status| status.role() == Role::Leader).max_by_key(|status| status.epoch)
         };
-        let mut degraded = Vec::new();
-        for (node, status) in pairs() {
-            let leader = leader_of(node.shard);
-            match status {
-                Err(failure) => degraded.push(away(node.id, failure)),
+        let mut degraded: Vec<String> = Vec::new();
+        for (replica, status) in pairs() {
+            let Replica { node, shard } = replica;
+            let what = match status {
+                Err(failure) if is_silent(config, &seen.nodes, node) => Some(away(&node.name(), failure)),
+                Err(failure) => Some(away(&replica.name(), failure)),
                 Ok(status) if !status.quarantined.is_empty() => {
-                    degraded.push(format!("node-{} is quarantined", node.id));
+                    Some(format!("{} is quarantined", replica.name()))
                 }
                 Ok(status) => {
                     let problem = (!status.standing_problem.is_empty())
-                        .then(|| format!("node-{}: {}", node.id, status.standing_problem));
-                    degraded.extend(astray(node.id, status, leader).or(problem));
+                        .then(|| format!("{}: {}", replica.name(), status.standing_problem));
+                    astray(&replica.name(), status, leader_of(shard)).or(problem)
                 }
-            }
+            };
+            // A node that is down says so once, and not for each of its replicas.
+            degraded.extend(what.filter(|what| !degraded.contains(what)));
         }
         for PortalSeen { name, problem, .. } in &seen.portals {
             degraded.extend(problem.as_ref().map(|why| format!("{name}: {why}")));
@@ -201,7 +204,10 @@ impl Health {
     /// All of it in one line.
     #[must_use]
     pub fn line(&self) -> String {
-        let names: Vec<String> = self.leaders.iter().map(|node| format!("node-{node}")).collect();
+        let mut names: Vec<String> = Vec::new();
+        for name in self.leaders.iter().map(|node| format!("node-{node}")) {
+            names.extend((!names.contains(&name)).then_some(name));
+        }
         let leads = match names.as_slice() {
             [] => "no node leads".to_owned(),
             [one] => format!("{one} leads"),
@@ -262,17 +268,24 @@ fn ring_problem(config: &Config, statuses: &[Result<StatusResponse, Failure>]) -
     if shards.len() == 1 {
         return store_problem(config, statuses);
     }
-    let nodes = config.store.nodes.iter().zip(statuses);
+    let replicas = config.store.replicas().into_iter().zip(statuses);
     shards.into_iter().find_map(|shard| {
         let of_shard =
-            nodes.clone().filter(|(node, _)| node.shard == shard).map(|(_, status)| status.clone());
+            replicas.clone().filter(|(one, _)| one.shard == shard).map(|(_, status)| status.clone());
         let problem = store_problem(&config.of_shard(shard), &of_shard.collect::<Vec<_>>())?;
         let message = format!("shard {shard}: {}", problem.message);
         Some(problem.retold(message))
     })
 }
 
-/// Why the store cannot serve, by what its nodes say; `None`: a leader and a majority of the voters answer, and it takes writes.
+/// Whether a node says nothing, for none of its replicas.
+#[must_use]
+pub fn is_silent(config: &Config, statuses: &[Result<StatusResponse, Failure>], node: &Node) -> bool {
+    let all = config.store.replicas().into_iter().zip(statuses);
+    all.filter(|(replica, _)| replica.node.id == node.id).all(|(_, status)| status.is_err())
+}
+
+/// Why the store cannot serve, by what the nodes of a configuration of one shard say; `None`: a leader and a majority of the voters answer, and it takes writes.
 #[must_use]
 pub fn store_problem(config: &Config, statuses: &[Result<StatusResponse, Failure>]) -> Option<Failure> {
     let nodes = config.store.nodes.iter().map(|node| node.id).zip(statuses);
@@ -338,28 +351,31 @@ fn nobody_leads(answering: &[(u64, &StatusResponse)], silent: &[u64]) -> Failure
 }
 
 /// A node that answers and does not follow who leads: cut off from it, or with a key that it does not believe.
-fn astray(id: u64, status: &StatusResponse, leader: Option<&StatusResponse>) -> Option<String> {
+fn astray(name: &str, status: &StatusResponse, leader: Option<&StatusResponse>) -> Option<String> {
     let leader = leader.filter(|leader| leader.node != status.node && status.role() != Role::NonMember)?;
     let follows = status.leader.as_ref().is_some_and(|hint| hint.node == leader.node);
     (!follows || status.role() == Role::Candidate).then(|| {
-        format!("node-{id} does not follow node-{} yet; if it stays so, it is cut off from it, or has another key", leader.node)
+        format!(
+            "{name} does not follow node-{} yet; if it stays so, it is cut off from it, or has another key",
+            leader.node
+        )
     })
 }
 
 /// A node that says nothing, or that is another's.
-fn away(id: u64, failure: &Failure) -> String {
+fn away(name: &str, failure: &Failure) -> String {
     match failure.kind {
-        Kind::Refused => format!("node-{id}: {}", failure.sentence()),
-        _ => format!("node-{id} is down"),
+        Kind::Refused => format!("{name}: {}", failure.sentence()),
+        _ => format!("{name} is down"),
     }
 }
 
 /// The configured nodes whose ports others have, after a semicolon each.
 fn others(config: &Config, statuses: &[Result<StatusResponse, Failure>]) -> String {
     let nodes = config.store.nodes.iter().zip(statuses);
-    let refused = nodes.filter_map(|(node, status)| Some((node.id, status.as_ref().err()?)));
+    let refused = nodes.filter_map(|(node, status)| Some((node.name(), status.as_ref().err()?)));
     let others = refused.filter(|(_, failure)| failure.kind == Kind::Refused);
-    others.map(|(id, failure)| format!("; {}", away(id, failure))).collect()
+    others.map(|(name, failure)| format!("; {}", away(&name, failure))).collect()
 }
 
 #[cfg(test)]

@@ -65,7 +65,7 @@ async fn shown(config: &Config, ring: &Ring) -> Answer {
         let names: Vec<String> = shard.store.nodes.iter().map(|node| node.id.to_string()).collect();
         let ids: Vec<u64> = shard.store.nodes.iter().map(|node| node.id).collect();
         let (after, up_to) = (format!("{:016x}", arc.after), format!("{:016x}", arc.up_to));
-        let leads = leader.as_ref().map(|(node, _)| node.id);
+        let leads = leader.as_ref().map(|(replica, _)| replica.node.id);
         documents.push(json!({
             "shard": slot.group.0, "above": after, "up_to": up_to, "nodes": ids, "leader": leads,
             "epoch": leader.as_ref().map(|(_, status)| status.epoch),
@@ -74,8 +74,8 @@ async fn shown(config: &Config, ring: &Ring) -> Answer {
         let begun = [slot.group.0.to_string(), after, up_to, names.join(" ")];
         match leader {
             None => table.row_begun(begun.into_iter().chain(["nobody".to_owned()])),
-            Some((node, status)) => table.row(begun.into_iter().chain([
-                node.name(),
+            Some((replica, status)) => table.row(begun.into_iter().chain([
+                replica.node.name(),
                 status.epoch.to_string(),
                 status.committed.to_string(),
             ])),
@@ -119,7 +119,7 @@ mod tests {
     async fn a_shard_without_a_leader_is_shown_with_what_it_owns() {
         let mut config = Config::default();
         for node in &mut config.store.nodes {
-            node.shard = node.id;
+            node.shards = vec![node.id];
             node.listen = "127.0.0.1:1".into();
         }
         let answer = run(&config, &RingArgs { what: None }).await.unwrap();

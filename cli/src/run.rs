@@ -77,36 +77,47 @@ pub async fn run(cli: Cli, out: &Out) -> Result<(), Failure> {
         }
         Command::Restore(args) => shown(backup::restore::run(&load_or_defaults(&sources)?, &args), out),
         command => {
-            let loaded = of_shard(named(load(&sources)?)?, cli.shared.shard, &command)?;
+            let shard = cli.shared.shard;
+            let loaded = of_shard(named(load(&sources)?)?, shard, &command)?;
             let asks = addresses_of(&command, &loaded.config).is_some();
-            with_config(command, &if asks { settle(loaded).await } else { loaded }, out).await
+            with_config(command, shard, &if asks { settle(loaded).await } else { loaded }, out).await
         }
     }
 }
 
-/// The configuration with the nodes of the shard that is meant, for what is done to one group of replicas.
-fn of_shard(mut loaded: Loaded, shard: Option<u64>, command: &Command) -> Result<Loaded, Failure> {
+/// The configuration with the replicas of the shard that is meant, for what is asked of one group; what is done to members is done
+/// by the whole of it.
+fn of_shard(loaded: Loaded, shard: Option<u64>, command: &Command) -> Result<Loaded, Failure> {
     let shards = loaded.config.store.shards();
-    let is_of_one = matches!(command, Command::Member(_));
-    let may_be = is_of_one || matches!(command, Command::Status(_) | Command::Trace(_) | Command::Config(_));
+    let is_member = matches!(command, Command::Member(_));
+    let may_be = matches!(
+        command,
+        Command::Status(_)
+            | Command::Trace(_)
+            | Command::Config(_)
+            | Command::Log(_)
+            | Command::Snapshot(_)
+            | Command::Node(_)
+    );
     let last = shards.last().copied().unwrap_or(1);
     match shard {
         Some(shard) if !shards.contains(&shard) => {
             Err(Failure::usage(format!("there is no shard {shard}"))
                 .next(format!("the shards are 1 to {last}")))
         }
+        Some(_) if is_member => Ok(loaded),
         Some(_) if !may_be => Err(Failure::usage("--shard: this command is not for one shard")),
-        Some(shard) => {
-            loaded.config = loaded.config.of_shard(shard);
-            Ok(loaded)
-        }
-        None if is_of_one && shards.len() > 1 => Err(Failure::usage("each shard has members of its own")
-            .next(format!("say which: --shard 1 to {last}"))),
+        Some(shard) => Ok(loaded.of_shard(shard)),
         None => Ok(loaded),
     }
 }
 
-async fn with_config(command: Command, loaded: &Loaded, out: &Out) -> Result<(), Failure> {
+async fn with_config(
+    command: Command,
+    shard: Option<u64>,
+    loaded: &Loaded,
+    out: &Out,
+) -> Result<(), Failure> {
     if !loaded.from_file
         && let Some(args) = addresses_of(&command, &loaded.config)
     {
@@ -126,7 +137,7 @@ async fn with_config(command: Command, loaded: &Loaded, out: &Out) -> Result<(),
         Command::Status(args) => status::run(&loaded.config, args.watch, out).await,
         Command::Health(args) => health::run(&loaded.config, args, out).await,
         Command::Down => shown(up::run::down(loaded).await, out),
-        Command::Member(args) => shown(member::run::run(loaded, args, out).await, out),
+        Command::Member(args) => shown(member::run::run(loaded, shard, args, out).await, out),
         Command::Node(args) => shown(up::act::node(loaded, &args).await, out),
         Command::Audit(args) if args.caches => shown(audit::caches::run(&loaded.config).await, out),
         Command::Audit(AuditArgs { trail: Some(id), .. }) => shown(tools::trail(&id, loaded, out).await, out),

@@ -10,7 +10,7 @@ use proto::store::{Role, StatusResponse};
 use serde_json::{Value, json};
 
 use crate::admin::cache::portal_document;
-use crate::config::shape::{Config, Node};
+use crate::config::shape::{Config, Replica};
 use crate::failure::Failure;
 use crate::health::{self, Health, PortalSeen};
 use crate::kv::view::position;
@@ -22,7 +22,7 @@ use crate::show::table::{Column, Table};
 /// Between two consistent views of `--watch`.
 const WATCH: Duration = Duration::from_secs(1);
 
-/// One row a node. The epoch stands in LAST, too; where a node is, its configuration says.
+/// One row a replica. The epoch stands in LAST, too; where a node is, its configuration says.
 const NODES: [Column; 9] = [
     Column::number("NODE"),
     Column::whole("ADDRESS").dropped(2),
@@ -113,7 +113,7 @@ async fn look(config: &Config) -> ClusterView {
     }
 }
 
-/// The nodes as a table, and what ails them below it.
+/// The replicas as a table, and what ails them below it.
 #[must_use]
 pub fn of_nodes(config: &Config, statuses: &[Result<StatusResponse, Failure>]) -> Answer {
     let is_ring = config.store.shards().len() > 1;
@@ -124,9 +124,10 @@ pub fn of_nodes(config: &Config, statuses: &[Result<StatusResponse, Failure>]) -
         Table::new(&NODES)
     };
     let (mut documents, mut notes) = (Vec::new(), Vec::new());
-    for (node, status) in config.store.nodes.iter().zip(statuses) {
+    for (replica, status) in config.store.replicas().into_iter().zip(statuses) {
+        let Replica { node, shard: number } = replica;
         let (id, address) = (node.id.to_string(), node.reached_at().to_owned());
-        let shard = is_ring.then(|| node.shard.to_string());
+        let shard = is_ring.then(|| number.to_string());
         let note = match status {
             Ok(status) => {
                 table.row(shard.into_iter().chain([
@@ -141,32 +142,35 @@ pub fn of_nodes(config: &Config, statuses: &[Result<StatusResponse, Failure>]) -
                     // Enough to see by eye whether two differ; --json has all of it.
                     format!("{:08x}", status.state_hash >> 32),
                 ]));
-                documents.push(document(node, status));
+                documents.push(document(replica, status));
                 status.problem.as_str()
             }
             Err(failure) => {
                 table.row_begun(shard.into_iter().chain([id, address, "down".to_owned()]));
                 documents.push(json!({
-                    "node": node.id, "shard": node.shard, "address": node.reached_at(), "role": "down"
+                    "node": node.id, "shard": number, "address": node.reached_at(), "role": "down"
                 }));
                 failure.sentence().lines().next().unwrap_or_default()
             }
         };
-        if !note.is_empty() {
-            notes.push(format!("node {}: {note}", node.id));
-        }
+        // A node that is down says so once, and not for each of its replicas.
+        let is_whole = !node.is_shared() || health::is_silent(config, statuses, node);
+        let of = if is_whole { String::new() } else { format!(", shard {number}") };
+        let note = if note.is_empty() { None } else { Some(format!("node {}{of}: {note}", node.id)) };
+        notes.extend(note.filter(|note| !notes.contains(note)));
     }
     let head = format!("cluster {:?}", config.cluster);
     Answer { notes, ..Answer::table(head, documents.into(), table) }
 }
 
-fn document(node: &Node, status: &StatusResponse) -> Value {
+fn document(replica: Replica<'_>, status: &StatusResponse) -> Value {
+    let Replica { node, shard } = replica;
     let place = |at: Option<proto::store::Position>| {
         let at = at.unwrap_or_default();
         json!({ "epoch": at.epoch, "offset": at.offset })
     };
     json!({
-        "node": node.id, "shard": node.shard, "address": node.reached_at(), "role": role(status.role()), "epoch": status.epoch,
+        "node": node.id, "shard": shard, "address": node.reached_at(), "role": role(status.role()), "epoch": status.epoch,
         "leader": status.leader.as_ref().map(|leader| leader.node), "last": place(status.last),
         "committed": status.committed, "applied": place(status.applied), "snapshot": status.snapshot,
         "state_hash": format!("{:016x}", status.state_hash), "problem": status.problem, "up_ms": status.up_ms,

@@ -43,6 +43,8 @@ pub struct Options {
     pub shards: u64,
     /// Store nodes of each shard: node-1 and so on are the first's.
     pub nodes: u64,
+    /// The shards are on the same nodes, each of which holds a replica of every one.
+    pub shared: bool,
     /// Administrators' portals.
     pub admin_portals: usize,
     /// Shoppers' portals.
@@ -66,6 +68,7 @@ impl Default for Options {
         Options {
             shards: 1,
             nodes: 3,
+            shared: false,
             admin_portals: 1,
             client_portals: 1,
             embedded_broker: false,
@@ -95,6 +98,8 @@ pub struct Cluster {
     commands: BTreeMap<String, Vec<String>>,
     /// Shards of the ring, and the nodes with which each began.
     shards: (u64, u64),
+    /// Those are the same nodes for all shards.
+    shared: bool,
     /// The broker, unless it is the embedded one.
     pub mosquitto: Option<Mosquitto>,
     /// The nodes' disks, if the test wants them to hang.
@@ -136,6 +141,7 @@ impl Cluster {
             ports: Vec::new(),
             commands: BTreeMap::new(),
             shards: (options.shards, options.nodes),
+            shared: options.shared,
             mosquitto,
             hung_disks,
             mesh: None,
@@ -183,9 +189,13 @@ impl Cluster {
         };
         let mut text =
             format!("cluster = \"test\"\nfolder = \"data\"\nrehearsal = true\n[store]\n{}\n", options.store);
-        for id in 1..=options.nodes * options.shards {
+        let count = if options.shared { options.nodes } else { options.nodes * options.shards };
+        for id in 1..=count {
             let address = listen(self, format!("node-{id}"), &["store", "--node", &id.to_string()]);
             let shard = match (id - 1) / options.nodes {
+                _ if options.shared => {
+                    format!("shards = {:?}\n", (1..=options.shards).collect::<Vec<u64>>())
+                }
                 0 => String::new(),
                 more => format!("shard = {}\n", more + 1),
             };
@@ -518,14 +528,15 @@ impl Cluster {
         let (shards, each) = self.shards;
         let id = |name: &String| name.strip_prefix("node-").and_then(|id| id.parse::<u64>().ok());
         let mut nodes = self.nodes();
-        nodes.retain(|name| shards == 1 || id(name).is_some_and(|id| (id - 1) / each + 1 == shard));
+        let is_of = |id: u64| shards == 1 || self.shared || (id - 1) / each + 1 == shard;
+        nodes.retain(|name| id(name).is_some_and(is_of));
         nodes
     }
 
     async fn find_leader(&self, shard: u64) -> Result<String, String> {
         let mut seen = Vec::new();
         for node in self.nodes_of(shard) {
-            if let Ok(status) = self.status(&node).await {
+            if let Ok(status) = self.status_in(shard, &node).await {
                 seen.push((status.epoch, status.role() == Role::Leader, node));
             }
         }

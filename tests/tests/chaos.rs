@@ -12,11 +12,17 @@ use feira_tests::chaos::{Settings, run};
 
 /// Does each of these faults so many times, in an order chosen by the seed.
 async fn chaos(nodes: u64, seed: u64, faults: &[Fault], times: u64) -> Report {
-    chaos_on(1, nodes, seed, faults, times).await
+    chaos_on((1, false), nodes, seed, faults, times).await
 }
 
-/// The same on a ring of so many shards.
-async fn chaos_on(shards: u64, nodes: u64, seed: u64, faults: &[Fault], times: u64) -> Report {
+/// The same on a ring of so many shards, on the same nodes or each on its own.
+async fn chaos_on(
+    (shards, shared): (u64, bool),
+    nodes: u64,
+    seed: u64,
+    faults: &[Fault],
+    times: u64,
+) -> Report {
     let folder = tempfile::tempdir().unwrap();
     let settings = Settings {
         feira: PathBuf::from(feira_tests::feira!()),
@@ -27,6 +33,7 @@ async fn chaos_on(shards: u64, nodes: u64, seed: u64, faults: &[Fault], times: u
         faults: faults.to_vec(),
         shards,
         nodes,
+        shared,
         volume: Volume::default(),
     };
     let report = run(&settings).await;
@@ -44,13 +51,20 @@ async fn each_replica_in_turn_is_restarted_again_and_again_under_reads_and_write
 /// With orders that cross the shards.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_replica_of_every_range_at_a_time_is_restarted_under_reads_writes_and_orders() {
-    chaos_on(3, 3, 9, &[Fault::InTurn], 1).await;
+    chaos_on((3, false), 3, 9, &[Fault::InTurn], 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_ring_loses_leaders_and_then_all_its_nodes_and_loses_nothing() {
     let faults = [Fault::KillLeader, Fault::PauseLeader, Fault::KillAll];
-    chaos_on(3, 3, 10, &faults, 1).await;
+    chaos_on((3, false), 3, 10, &faults, 1).await;
+}
+
+/// Each process holds a replica of every range: whoever is killed takes three replicas along.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ring_on_three_nodes_loses_them_in_turn_and_all_at_once_and_loses_nothing() {
+    let faults = [Fault::KillLeader, Fault::PauseLeader, Fault::KillAll, Fault::InTurn];
+    chaos_on((3, true), 3, 11, &faults, 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -76,12 +76,27 @@ fn four_nodes_play_it_too() {
 /// On a ring the shop is the same; the steps of one group's protocol are left out.
 #[test]
 fn a_ring_of_three_shards_plays_the_shop_and_loses_every_leader() {
-    let output = tour(&["--shards", "3"]);
+    let said = plays_the_shop(&["--shards", "3", "--apart"], "the leader of every shard in the middle of");
+    assert!(said.contains("node-9 ") && !said.contains("node-10 "), "{said}");
+    assert!(!said.contains("with its replicas"), "{said}");
+}
+
+/// A process takes its replicas of all shards along, and the other two elect the leaders that it was.
+#[test]
+fn a_ring_on_three_nodes_loses_one_that_leads_and_has_replicas_of_every_shard() {
+    let said = plays_the_shop(&["--shards", "3"], "the leader");
+    assert!(said.contains("goes with its replicas of the shards 1, 2, 3"), "{said}");
+    assert!(said.contains("killed, with its replicas of the shards 1, 2, 3"), "{said}");
+    assert!(said.contains("node-3 ") && !said.contains("node-4 "), "{said}");
+}
+
+fn plays_the_shop(arguments: &[&str], killed: &str) -> String {
+    let output = tour(arguments);
     let (said, beside) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert_eq!(output.status.code(), Some(0), "{said}\n{beside}");
     for step in [
         "✓ three units went from the stall into the order",
-        "── kill -9 of the leader of every shard in the middle of",
+        &format!("── kill -9 of {killed}"),
         "✓ the others elected a new leader",
         "✓ every order was acknowledged, once",
         "✓ and none was made twice",
@@ -90,7 +105,8 @@ fn a_ring_of_three_shards_plays_the_shop_and_loses_every_leader() {
     ] {
         assert!(said.contains(step), "{step:?} does not come:\n{said}\n{beside}");
     }
-    assert!(said.contains("node-9 ") && !said.contains("an entry is intermediate"));
+    assert!(!said.contains("an entry is intermediate"), "{said}");
+    said.into_owned()
 }
 
 fn shows_each_step(output: &std::process::Output, nodes: usize) {

@@ -58,11 +58,21 @@ async fn what_is_of_one_shard_says_so() {
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", said(&output));
         said(&output)
     };
-    assert!(refused(&["member", "list"]).contains("--shard 1 to 2"));
+    assert!(refused(&["member", "add"]).contains("--shard 1 to 2"));
+    assert!(refused(&["member", "remove", "9"]).contains("--shard 1 or 2"));
+    assert!(refused(&["member", "promote", "1", "--shard", "2"]).contains("no replica of shard 2"));
+    assert!(refused(&["log", "show", "--all"]).contains("--shard 1 or 2"));
     assert!(refused(&["--shard", "3", "member", "list"]).contains("the shards are 1 to 2"));
     assert!(refused(&["backup", "--out", "b", "--from", "1"]).contains("for a ring of one shard"));
     assert!(refused(&["--shard", "1", "kv", "get", "1"]).contains("not for one shard"));
     assert!(refused(&["kv", "--store", "127.0.0.1:1", "get", "1"]).contains("--config"));
+    let members = said(&cluster.tool(&["member", "list"]));
+    assert!(
+        members.contains("shard 1: node 1 leads") && members.contains("shard 2: node 2 leads"),
+        "{members}"
+    );
+    // In the folder of a shard that is not the first, too.
+    assert!(said(&cluster.tool(&["log", "verify", "2"])).contains("log of node 2: whole"));
     let members = cluster.tool(&["--shard", "2", "member", "list"]);
     assert!(members.status.success() && said(&members).contains("node 2 leads"), "{}", said(&members));
 }

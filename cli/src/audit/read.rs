@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 
 use super::books::PREFIXES;
 use crate::config::load::Loaded;
-use crate::config::shape::Node;
+use crate::config::shape::{Node, Replica};
 use crate::failure::{Failure, Kind};
 use crate::reach::nodes;
 
@@ -45,10 +45,10 @@ pub async fn start(loaded: &Loaded) -> Result<Entry, Failure> {
     let deadline = Instant::now() + START_MAX;
     loop {
         let last = match nodes::leading(&loaded.config, nodes::statuses(&loaded.config).await) {
-            Ok((node, _)) => {
+            Ok((leader, _)) => {
                 let prefixes = PREFIXES.iter().map(|prefix| Bytes::from_static(prefix)).collect();
-                let request = StartAuditRequest { route: nodes::route(node), prefixes };
-                match nodes::operator(loaded, node)?.start_audit(request).await {
+                let request = StartAuditRequest { route: nodes::route(leader), prefixes };
+                match nodes::operator(loaded, leader.node)?.start_audit(request).await {
                     Ok(answer) => {
                         let answer = answer.into_inner();
                         return Ok(Entry { id: answer.id, position: answer.position.unwrap_or_default() });
@@ -71,11 +71,12 @@ pub async fn start(loaded: &Loaded) -> Result<Entry, Failure> {
 ///
 /// # Errors
 /// It cannot be reached, or had no consistent view of it any more.
-pub async fn view(loaded: &Loaded, node: &Node, entry: &Entry) -> Result<ReplicaState, Failure> {
+pub async fn view(loaded: &Loaded, replica: Replica<'_>, entry: &Entry) -> Result<ReplicaState, Failure> {
+    let node = replica.node;
     let reading = async {
         // Whose port it is, is told better than that a proof is refused there.
-        nodes::status(node).await.map_err(|failure| of_node(node, failure))?;
-        let request = AuditRequest { route: nodes::route(node), id: entry.id.clone() };
+        nodes::status(replica).await.map_err(|failure| of_node(node, failure))?;
+        let request = AuditRequest { route: nodes::route(replica), id: entry.id.clone() };
         let failed = |status: tonic::Status| of_node(node, Failure::of_status(&status));
         let mut stream = nodes::operator(loaded, node)?.audit(request).await.map_err(failed)?.into_inner();
         let mut view = ReplicaState::default();

@@ -31,7 +31,7 @@ pub async fn run(loaded: &Loaded) -> Result<Answer, Failure> {
     let entry = start(loaded).await?;
     let at = shown_at(entry.position);
     let views = Views::read(loaded, &entry).await?;
-    views.check_equal(&at)?;
+    views.check_equal(&at, "")?;
     let mut books = Books::default();
     views.enter(ONLY, &mut books);
     if let Some(difference) = books.first_difference() {
@@ -53,8 +53,10 @@ async fn ring(loaded: &Loaded) -> Result<Answer, Failure> {
     let all: Vec<(&cut::Shard, String, Views)> =
         futures::future::join_all(all).await.into_iter().collect::<Result<_, _>>()?;
     let mut books = Books::default();
+    let is_shared = loaded.config.store.is_shared();
     for (shard, at, views) in &all {
-        views.check_equal(at)?;
+        let of = if is_shared { format!(" --shard {}", shard.number) } else { String::new() };
+        views.check_equal(at, &of)?;
         views.enter(shard.number, &mut books);
     }
     if let Some(difference) = books.first_difference() {
@@ -86,13 +88,14 @@ struct Views {
 
 impl Views {
     async fn read(loaded: &Loaded, entry: &Entry) -> Result<Views, Failure> {
-        let nodes = &loaded.config.store.nodes;
-        let asked = nodes.iter().map(|node| view(loaded, node, entry));
-        let mut views = Views { nodes: nodes.len(), right: Vec::new(), silent: None };
-        for (node, view) in nodes.iter().zip(futures::future::join_all(asked).await) {
+        let replicas = loaded.config.store.replicas();
+        let asked = replicas.iter().map(|replica| view(loaded, *replica, entry));
+        let mut views = Views { nodes: replicas.len(), right: Vec::new(), silent: None };
+        for (replica, view) in replicas.iter().zip(futures::future::join_all(asked).await) {
+            let id = replica.node.id;
             match view {
-                Ok(view) => views.right.push((node.id, view)),
-                Err(failure) => views.silent = views.silent.or(Some((node.id, failure))),
+                Ok(view) => views.right.push((id, view)),
+                Err(failure) => views.silent = views.silent.or(Some((id, failure))),
             }
         }
         if views.right.is_empty() {
@@ -103,8 +106,8 @@ impl Views {
     }
 
     /// Who is right comes before whether the books are: those of a replica that is wrong say nothing.
-    fn check_equal(&self, at: &str) -> Result<(), Failure> {
-        match minority::verdict(&self.right, self.nodes) {
+    fn check_equal(&self, at: &str, of: &str) -> Result<(), Failure> {
+        match minority::verdict(&self.right, self.nodes, of) {
             None => Ok(()),
             Some(verdict) => {
                 Err(Failure::refused(format!("audit at {at}: {}", verdict.what)).next(verdict.next))

@@ -13,6 +13,7 @@ use super::unusable;
 use crate::args;
 use crate::atomic_write::UnfinishedFolder;
 use crate::config::load::{Loaded, load_as_written};
+use crate::config::shape::Replica;
 use crate::failure::Failure;
 use crate::key::make::folders_here;
 use crate::key::place::{self, Replaced};
@@ -84,7 +85,7 @@ pub(super) fn check_place(loaded: &Loaded, folder: &Path, shards: usize) -> Resu
         let next = match shards {
             1 => "restore it with a configuration of one shard (store.nodes.shard left out)".to_owned(),
             _ => format!(
-                "restore it with a configuration of as many shards: each of store.nodes names its own, 1 to {shards}"
+                "restore it with a configuration of as many shards: store.nodes names those of each node, 1 to {shards}"
             ),
         };
         return Err(Failure::usage(format!(
@@ -143,7 +144,7 @@ pub(super) fn make<'a>(
         let initial_members = initial_members(of_shard().map(|node| (node.id, node.reached_at().to_owned())));
         for node in of_shard() {
             let place = node.folder_in(&atomic_write.path);
-            let of = node.shard_of(store.shard_count());
+            let of = Replica { node, shard }.shard_of(store.shard_count());
             let found = source_of(shard).found(cluster, of, node.id, &place, &initial_members);
             found.map_err(|e| Failure::refused(format!("node {}: {e}; nothing was restored", node.id)))?;
         }

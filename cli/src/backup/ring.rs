@@ -16,7 +16,7 @@ use super::take::{NAME, What, check_parent, opened, receive};
 use crate::args;
 use crate::atomic_write::{self, UnfinishedFolder};
 use crate::config::load::Loaded;
-use crate::config::shape::Node;
+use crate::config::shape::Replica;
 use crate::cut;
 use crate::failure::{Failure, Kind};
 use crate::show::answer::Answer;
@@ -107,7 +107,7 @@ async fn states(loaded: &Loaded, folder: &Path) -> Result<(cut::Taken, Vec<(u64,
 
 /// Has a replica of the shard send its state at the cut: its number, and the folder that the file is in.
 async fn sent(shard: &cut::Shard, id: &Bytes, folder: &Path) -> Result<(u64, PathBuf), Failure> {
-    first_of(in_turn(shard), async |node: &Node| {
+    first_of(in_turn(shard), async |replica: Replica<'_>| {
         let place = folder.join(format!("{}.part", name_of(shard.number)));
         let made = || {
             if place.exists() {
@@ -117,20 +117,20 @@ async fn sent(shard: &cut::Shard, id: &Bytes, folder: &Path) -> Result<(u64, Pat
             std::fs::create_dir(&place)
         };
         made().map_err(|e| Failure::file("make", &place, &e))?;
-        receive(&shard.loaded, node, What::Cut(id.clone()), &place).await?;
-        Ok((node.id, place))
+        receive(&shard.loaded, replica, What::Cut(id.clone()), &place).await?;
+        Ok((replica.node.id, place))
     })
     .await
 }
 
-/// What the first of these nodes answers that has the view, or why the first one has not.
+/// What the first of these replicas answers that has the view, or why the first one has not.
 async fn first_of<'a, T>(
-    nodes: Vec<&'a Node>,
-    ask: impl AsyncFn(&'a Node) -> Result<T, Failure>,
+    replicas: Vec<Replica<'a>>,
+    ask: impl AsyncFn(Replica<'a>) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
     let mut why = None;
-    for node in nodes {
-        match ask(node).await {
+    for replica in replicas {
+        match ask(replica).await {
             Err(failure) if is_gone(&failure) => {
                 why.get_or_insert(failure);
             }
@@ -145,11 +145,12 @@ fn is_gone(failure: &Failure) -> bool {
     failure.kind == Kind::Unreachable || failure.reason == "NOT_HERE"
 }
 
-/// The nodes of a shard in the order in which they are asked: one that does not lead has less to do, and one that did not answer
+/// The replicas of a shard in the order in which they are asked: one that does not lead has less to do, and one that did not answer
 /// before the cut comes last.
-fn in_turn(shard: &cut::Shard) -> Vec<&Node> {
-    let mut nodes: Vec<_> = shard.loaded.config.store.nodes.iter().zip(&shard.statuses).collect();
-    nodes.sort_by_key(|(_, status)| {
+fn in_turn(shard: &cut::Shard) -> Vec<Replica<'_>> {
+    let replicas = shard.loaded.config.store.replicas().into_iter();
+    let mut replicas: Vec<_> = replicas.zip(&shard.statuses).collect();
+    replicas.sort_by_key(|(_, status)| {
         let place = status.as_ref().ok().map(|status| {
             let leads = status.role() == proto::store::Role::Leader;
             let is_well = status.problem.is_empty() && status.quarantined.is_empty();
@@ -157,7 +158,7 @@ fn in_turn(shard: &cut::Shard) -> Vec<&Node> {
         });
         std::cmp::Reverse(place)
     });
-    nodes.into_iter().map(|(node, _)| node).collect()
+    replicas.into_iter().map(|(replica, _)| replica).collect()
 }
 
 #[cfg(test)]
@@ -168,17 +169,10 @@ mod tests {
     use store_client::failure::{failure, status_from};
 
     use super::*;
+    use crate::config::shape::Node;
 
     fn nodes() -> Vec<Node> {
-        let node = |id| Node {
-            id,
-            shard: 1,
-            listen: String::new(),
-            address: String::new(),
-            folder: PathBuf::new(),
-            cluster: None,
-        };
-        (1..=3).map(node).collect()
+        (1..=3).map(|id| Node { id, ..Node::default() }).collect()
     }
 
     fn of(reason: FailureReason) -> Failure {
@@ -189,24 +183,25 @@ mod tests {
     #[tokio::test]
     async fn the_other_replicas_of_a_shard_are_asked_for_a_view_that_one_has_not() {
         let (nodes, asked) = (nodes(), RefCell::new(Vec::new()));
-        let ask = async |node: &Node| {
-            asked.borrow_mut().push(node.id);
-            match node.id {
+        let replicas: Vec<Replica<'_>> = nodes.iter().flat_map(Node::replicas).collect();
+        let ask = async |replica: Replica<'_>| {
+            asked.borrow_mut().push(replica.node.id);
+            match replica.node.id {
                 1 => Err(of(FailureReason::NotHere)),
                 2 => Err(Failure::unreachable("it is off")),
                 id => Ok(id),
             }
         };
-        assert_eq!(first_of(nodes.iter().collect(), &ask).await.unwrap(), 3);
+        assert_eq!(first_of(replicas.clone(), &ask).await.unwrap(), 3);
         assert_eq!(*asked.borrow(), [1, 2, 3]);
-        let none = first_of(nodes.iter().take(2).collect(), &ask).await.unwrap_err();
+        let none = first_of(replicas[..2].to_vec(), &ask).await.unwrap_err();
         assert!(is_gone(&none) && none.reason == "NOT_HERE", "{none:?}");
         asked.borrow_mut().clear();
-        let refused = async |node: &Node| -> Result<(), Failure> {
-            asked.borrow_mut().push(node.id);
+        let refused = async |replica: Replica<'_>| -> Result<(), Failure> {
+            asked.borrow_mut().push(replica.node.id);
             Err(of(FailureReason::Unproven))
         };
-        assert!(first_of(nodes.iter().collect(), refused).await.is_err());
+        assert!(first_of(replicas, refused).await.is_err());
         assert_eq!(*asked.borrow(), [1], "what another would be refused too");
     }
 }

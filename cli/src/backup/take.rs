@@ -19,7 +19,7 @@ use super::unusable;
 use crate::args;
 use crate::atomic_write::{UnfinishedFolder, publish};
 use crate::config::load::Loaded;
-use crate::config::shape::{Config, Node};
+use crate::config::shape::{Config, Replica};
 use crate::failure::Failure;
 use crate::reach::nodes;
 use crate::show::answer::Answer;
@@ -43,9 +43,10 @@ pub async fn run(loaded: &Loaded, asked: &args::Backup) -> Result<Answer, Failur
         return Err(Failure::refused(format!("{} is there already", out.display()))
             .next("give another name, or --force to replace it"));
     }
-    let (node, min_offset) = choose(&loaded.config, asked.from).await?;
+    let (replica, min_offset) = choose(&loaded.config, asked.from).await?;
+    let node = replica.node;
     let atomic_write = folder_beside(out)?;
-    receive(loaded, node, What::From(min_offset), &atomic_write.path).await?;
+    receive(loaded, replica, What::From(min_offset), &atomic_write.path).await?;
     let backup = opened(&atomic_write.path)?;
     publish(&atomic_write.path.join(NAME), out)?;
     let (file, contents) = (backup.file, &backup.contents);
@@ -72,28 +73,28 @@ pub async fn run(loaded: &Loaded, asked: &args::Backup) -> Result<Answer, Failur
     Ok(answer)
 }
 
-/// The node to ask, and the offset that its state must hold: what the leader has committed by now. 0: none leads.
-async fn choose(config: &Config, from: Option<u64>) -> Result<(&Node, u64), Failure> {
-    let named = from.map(|id| nodes::node_of(config, id)).transpose()?;
+/// The replica to ask, of a store of one shard, and the offset that its state must hold: what the leader has committed by now. 0: none leads.
+async fn choose(config: &Config, from: Option<u64>) -> Result<(Replica<'_>, u64), Failure> {
+    let named = from.map(|id| nodes::replica_of(config, id)).transpose()?;
     let statuses = nodes::statuses(config).await;
     let answering = || {
-        let both = config.store.nodes.iter().zip(&statuses);
-        both.filter_map(|(node, status)| status.as_ref().ok().map(|status| (node, status)))
+        let both = config.store.replicas().into_iter().zip(&statuses);
+        both.filter_map(|(replica, status)| status.as_ref().ok().map(|status| (replica, status)))
     };
     let leads = |status: &proto::store::StatusResponse| status.role() == proto::store::Role::Leader;
     let leader = answering().filter(|(_, status)| leads(status)).max_by_key(|(_, status)| status.epoch);
     let min_offset = leader.map_or(0, |(_, status)| status.committed);
-    if let Some(node) = named {
-        return Ok((node, min_offset));
+    if let Some(named) = named {
+        return Ok((named, min_offset));
     }
     // One that does not lead has less to do; of those the one that has most.
     let best = answering().max_by_key(|(_, status)| {
         (!leads(status) && status.problem.is_empty(), status.applied.map_or(0, |at| at.offset))
     });
-    let (node, _) = best.ok_or_else(|| {
+    let (replica, _) = best.ok_or_else(|| {
         Failure::unreachable("no node of the store answers").next("start the cluster: feira up")
     })?;
-    Ok((node, min_offset))
+    Ok((replica, min_offset))
 }
 
 /// Which state is wanted.
@@ -107,10 +108,11 @@ pub(super) enum What {
 /// Writes what the node sends to the file aside.
 pub(super) async fn receive(
     loaded: &Loaded,
-    node: &Node,
+    replica: Replica<'_>,
     what: What,
     atomic_write: &Path,
 ) -> Result<(), Failure> {
+    let node = replica.node;
     let lost = |what: String| Failure::unreachable(format!("node {}: {what}; no file was written", node.id));
     let late = |_| lost(format!("it sent nothing for {CHUNK_MAX:?}"));
     let refused = |status: tonic::Status| {
@@ -123,7 +125,7 @@ pub(super) async fn receive(
         What::From(offset) => (offset, Bytes::new()),
         What::Cut(id) => (0, id),
     };
-    let request = BackupRequest { route: nodes::route(node), min_offset, cut };
+    let request = BackupRequest { route: nodes::route(replica), min_offset, cut };
     let mut client = nodes::operator(loaded, node)?;
     let opened = tokio::time::timeout(CHUNK_MAX, client.backup(request)).await;
     let mut parts = opened.map_err(late)?.map_err(refused)?.into_inner();

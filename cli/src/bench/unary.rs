@@ -67,8 +67,9 @@ impl Unary {
     /// # Errors
     /// No node leads.
     pub async fn follow(&self, config: &Config) -> Result<(), Failure> {
-        let (node, _) = nodes::leading(config, nodes::statuses(config).await)?;
-        let address = node.reached_at().to_owned();
+        let config = &config.of_shard(self.route.group);
+        let (leader, _) = nodes::leading(config, nodes::statuses(config).await)?;
+        let address = leader.node.reached_at().to_owned();
         if self.leader.lock().0 == address {
             return Ok(());
         }

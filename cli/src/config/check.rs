@@ -79,7 +79,12 @@ fn check_store(store: &Store) -> Result<(), Failure> {
         return Err(wrong("store.preferred_leader", &preferred.to_string(), "the id of a node, or 0"));
     }
     let mut ids = BTreeSet::new();
-    for (at, Node { id, .. }) in store.nodes.iter().enumerate() {
+    for (at, Node { id, shards, .. }) in store.nodes.iter().enumerate() {
+        let each: BTreeSet<&u64> = shards.iter().collect();
+        if shards.is_empty() || each.len() < shards.len() {
+            let allowed = "the numbers of the node's shards, such as [1, 2, 3], each once, and one at least";
+            return Err(wrong(&format!("store.nodes[{at}].shards"), &listed(shards), allowed));
+        }
         if *id == 0 || !ids.insert(*id) {
             return Err(wrong(
                 &format!("store.nodes[{at}].id"),
@@ -91,6 +96,10 @@ fn check_store(store: &Store) -> Result<(), Failure> {
     Ok(())
 }
 
+fn listed(numbers: &[u64]) -> String {
+    numbers.iter().map(u64::to_string).collect::<Vec<_>>().join(", ")
+}
+
 /// Shards are numbered from 1, and none is left out: the number of a shard is its place on the ring.
 fn check_shards(store: &Store) -> Result<(), Failure> {
     let shards = store.shards();
@@ -99,10 +108,9 @@ fn check_shards(store: &Store) -> Result<(), Failure> {
     }
     let numbered = (1..).zip(&shards).all(|(number, shard)| number == *shard);
     if !numbered || shards.len() > SHARDS_MAX {
-        let told = shards.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
         return Err(wrong(
             "store.nodes.shard",
-            &told,
+            &listed(&shards),
             "the shards 1, 2, 3 and so on, 64 at most, each with nodes",
         ));
     }
@@ -242,6 +250,14 @@ mod tests {
     }
 
     #[test]
+    fn nodes_may_hold_replicas_of_several_shards() {
+        let mut config = Config::default();
+        config.store.nodes.iter_mut().for_each(|node| node.shards = vec![1, 2]);
+        config.store.nodes[2].shards = vec![2];
+        check(&config).unwrap();
+    }
+
+    #[test]
     fn what_is_not_allowed_is_named() {
         fails_naming("cluster is \"São Paulo\"", |c| c.cluster = "São Paulo".into());
         fails_naming("store.nodes is \"0\"", |c| c.store.nodes.clear());
@@ -250,6 +266,10 @@ mod tests {
         fails_naming("log is \" \"", |c| c.log = " ".into());
         fails_naming("store.nodes[1].id", |c| c.store.nodes[1].id = 1);
         fails_naming("store.nodes[0].id", |c| c.store.nodes[0].id = 0);
+        fails_naming("store.nodes[1].shards is \"\"", |c| c.store.nodes[1].shards.clear());
+        fails_naming("store.nodes[2].shards is \"1, 1\"", |c| c.store.nodes[2].shards = vec![1, 1]);
+        fails_naming("store.nodes.shard is \"1, 3\"", |c| c.store.nodes[2].shards = vec![1, 3]);
+        fails_naming("store.nodes.shard is \"0, 1\"", |c| c.store.nodes[2].shards = vec![0]);
         fails_naming("store.nodes[2].listen", |c| c.store.nodes[2].listen = "7403".into());
         fails_naming("admin_portals[0].listen", |c| c.admin_portals[0].listen = "127.0.0.1:7401".into());
         fails_naming("client_portals is \"0\"", |c| c.client_portals.clear());

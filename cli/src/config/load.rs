@@ -54,6 +54,12 @@ impl Loaded {
         if parent.as_os_str().is_empty() { PathBuf::from(".") } else { parent.to_path_buf() }
     }
 
+    /// The same with the replicas of one shard only.
+    #[must_use]
+    pub fn of_shard(&self, shard: u64) -> Loaded {
+        Loaded { config: self.config.of_shard(shard), ..self.clone() }
+    }
+
     /// A command for this cluster, as a person would type it.
     #[must_use]
     pub fn command(&self, what: &str) -> String {

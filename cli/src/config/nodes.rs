@@ -1,4 +1,4 @@
-//! A node put into the configuration file, or taken out of it, when the group has grown or shrunk. The file is changed as
+//! A node put into the configuration file, or taken out of it, or given other shards, when a group has grown or shrunk. The file is changed as
 //! text, so that comments and everything else stay as they are, and is read again before it takes the old one's place:
 //! what does not then say exactly what it should is not written.
 
@@ -31,6 +31,7 @@ struct Nodes {
 #[derive(Deserialize)]
 struct Id {
     id: Spanned<u64>,
+    shards: Option<Spanned<Vec<u64>>>,
 }
 
 /// Puts a node into the file, after those that are there.
@@ -54,6 +55,27 @@ pub fn remove(path: &Path, id: u64) -> Result<(), Failure> {
     wanted.store.nodes.retain(|node| node.id != id);
     let by_hand = format!("without node {id}");
     replace(path, &without(&text, id)?, &wanted, &by_hand)
+}
+
+/// Gives a node that has `shards` in the file these instead.
+///
+/// # Errors
+/// The file cannot be read or written, or what it would say then is not allowed.
+pub fn set_shards(path: &Path, id: u64, shards: &[u64]) -> Result<(), Failure> {
+    let text = read(path)?;
+    let (new, wanted) = with_shards(&text, id, shards)?;
+    replace(path, &new, &wanted, &format!("node {id} with shards = {shards:?}"))
+}
+
+/// Checks that [`set_shards`] could be done now, and changes nothing.
+///
+/// # Errors
+/// As [`set_shards`]'s.
+pub fn check_shards(path: &Path, id: u64, shards: &[u64]) -> Result<(), Failure> {
+    let text = read(path)?;
+    let (new, wanted) = with_shards(&text, id, shards)?;
+    check_text(path, &new, &wanted, &format!("node {id} with shards = {shards:?}"))?;
+    atomic_write::check(path)
 }
 
 /// Checks that [`remove`] could be done now, and changes nothing.
@@ -95,7 +117,11 @@ fn parsed(text: &str) -> Result<Config, Failure> {
 }
 
 fn lines(node: &Node) -> String {
-    let shard = if node.shard == 1 { String::new() } else { format!("shard = {}\n", node.shard) };
+    let shard = match node.shards.as_slice() {
+        [1] => String::new(),
+        [one] => format!("shard = {one}\n"),
+        several => format!("shards = {several:?}\n"),
+    };
     let mut lines = format!("{HEADER}\nid = {}\n{shard}listen = {:?}\n", node.id, node.listen);
     if !node.address.is_empty() {
         lines.push_str(&format!("address = {:?}\n", node.address));
@@ -142,10 +168,28 @@ fn without(text: &str, id: u64) -> Result<String, Failure> {
     Ok(new)
 }
 
+/// The text in which this node has these shards, if it says `shards` there; and what the file is to say then.
+fn with_shards(text: &str, id: u64, shards: &[u64]) -> Result<(String, Config), Failure> {
+    let mut wanted = parsed(text)?;
+    for node in wanted.store.nodes.iter_mut().filter(|node| node.id == id) {
+        node.shards = shards.to_vec();
+    }
+    let mut new = text.to_owned();
+    let there = nodes_in(text)?.into_iter().find(|node| *node.id.get_ref() == id);
+    if let Some(said) = there.and_then(|node| node.shards) {
+        new.replace_range(said.span(), &format!("{shards:?}"));
+    }
+    Ok((new, wanted))
+}
+
 fn ids(text: &str) -> Result<Vec<Spanned<u64>>, Failure> {
+    Ok(nodes_in(text)?.into_iter().map(|node| node.id).collect())
+}
+
+fn nodes_in(text: &str) -> Result<Vec<Id>, Failure> {
     let ids: Ids = toml::from_str(text)
         .map_err(|e| Failure::usage(format!("the configuration file is not understood: {e}")))?;
-    Ok(ids.store.nodes.into_iter().map(|node| node.id).collect())
+    Ok(ids.store.nodes)
 }
 
 /// The lines of the node that has its id here, from its header to its last value; `None`: it is written in another way.
@@ -217,6 +261,29 @@ mod tests {
         assert_eq!(ids_in(&path), [2, 3]);
         add(&path, &Node { address: "h:1".into(), folder: "elsewhere".into(), ..node(9) }).unwrap();
         assert_eq!(ids_in(&path), [2, 3, 9]);
+    }
+
+    #[test]
+    fn a_node_of_several_shards_comes_loses_one_and_goes() {
+        let text = template(&Fresh { shards: 3, ..Fresh::default() });
+        let (_folder, path) = file(&text);
+        add(&path, &Node { shards: vec![1, 2, 3], ..node(4) }).unwrap();
+        let shards = || {
+            let config = parsed(&std::fs::read_to_string(&path).unwrap()).unwrap();
+            config.store.nodes.iter().map(|node| node.shards.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(shards(), vec![vec![1, 2, 3]; 4]);
+        check_shards(&path, 4, &[1, 3]).unwrap();
+        set_shards(&path, 4, &[1, 3]).unwrap();
+        assert_eq!(shards()[3], [1, 3]);
+        set_shards(&path, 4, &[2]).unwrap();
+        assert_eq!(shards()[3], [2]);
+        set_shards(&path, 4, &[2, 1]).unwrap();
+        remove(&path, 4).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+        add(&path, &Node { shards: vec![2], ..node(4) }).unwrap();
+        let failure = set_shards(&path, 4, &[1, 2]).unwrap_err().to_string();
+        assert!(failure.contains("by hand: node 4 with shards = [1, 2]"), "{failure}");
     }
 
     #[test]

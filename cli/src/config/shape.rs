@@ -60,7 +60,7 @@ pub struct Store {
     pub map_bytes: u64,
     /// Bytes of the file system that writes leave free.
     pub disk_reserve_bytes: u64,
-    /// The node that should lead when it can; 0: any.
+    /// The node that should lead when it can; 0: any ([`Store::preferred_leader_of`] says more).
     pub preferred_leader: u64,
     /// How a request that came to a node of another shard gets to the owner of its key.
     pub routing: Routing,
@@ -71,42 +71,84 @@ pub struct Store {
     pub nodes: Vec<Node>,
 }
 
-/// One node of the store.
+/// One node of the store: a process with one port and one folder, which holds a replica of each of its shards.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "NodeInFile", into = "NodeInFile")]
 pub struct Node {
     /// Its number, from 1; never given to another folder.
     pub id: u64,
-    /// Its shard of the ring, from 1.
-    #[serde(default = "first_shard", skip_serializing_if = "is_first_shard")]
-    pub shard: u64,
+    /// Its shards of the ring, from 1, each once.
+    pub shards: Vec<u64>,
     /// host:port where it serves; port 0: `feira up` allots one and writes it here.
     pub listen: String,
     /// host:port where others reach it; empty: as `listen`.
-    #[serde(default)]
     pub address: String,
     /// Its folder; relative to `folder` above; empty: `node-<id>`.
-    #[serde(default)]
     pub folder: PathBuf,
     /// The cluster whose node answers there, if that is known: no value of the file.
-    #[serde(skip)]
     pub cluster: Option<ClusterId>,
 }
 
-fn first_shard() -> u64 {
-    1
+/// A node as the file has it: with one shard, or with several, or with none said, which is the first.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NodeInFile {
+    id: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    shard: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    shards: Option<Vec<u64>>,
+    listen: String,
+    #[serde(default)]
+    address: String,
+    #[serde(default)]
+    folder: PathBuf,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
-fn is_first_shard(shard: &u64) -> bool {
-    *shard == first_shard()
+const FIRST_SHARD: u64 = 1;
+
+impl TryFrom<NodeInFile> for Node {
+    type Error = String;
+
+    fn try_from(file: NodeInFile) -> Result<Node, String> {
+        let NodeInFile { id, shard, shards, listen, address, folder } = file;
+        let shards = match (shard, shards) {
+            (Some(_), Some(_)) => {
+                return Err(format!("node {id} has both `shard` and `shards`: leave one of the two"));
+            }
+            (None, Some(shards)) => shards,
+            (shard, None) => vec![shard.unwrap_or(FIRST_SHARD)],
+        };
+        Ok(Node { id, shards, listen, address, folder, cluster: None })
+    }
+}
+
+impl From<Node> for NodeInFile {
+    fn from(node: Node) -> NodeInFile {
+        let Node { id, shards, listen, address, folder, cluster: _ } = node;
+        let (shard, shards) = match shards.as_slice() {
+            [FIRST_SHARD] => (None, None),
+            [one] => (Some(*one), None),
+            _ => (None, Some(shards)),
+        };
+        NodeInFile { id, shard, shards, listen, address, folder }
+    }
+}
+
+/// One replica: a node, and one of its shards.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Replica<'a> {
+    /// The node that holds it.
+    pub node: &'a Node,
+    /// The shard whose replica it is.
+    pub shard: u64,
 }
 
 impl Default for Node {
     fn default() -> Node {
         Node {
             id: 0,
-            shard: first_shard(),
+            shards: vec![FIRST_SHARD],
             listen: String::new(),
             address: String::new(),
             folder: PathBuf::new(),
@@ -259,12 +301,13 @@ impl Config {
         self.store.nodes.first().and_then(|node| node.cluster)
     }
 
-    /// The same with the nodes of one shard only, for what is asked of one group.
+    /// The same with the replicas of one shard only, for what is asked of one group.
     #[must_use]
     pub fn of_shard(&self, shard: u64) -> Config {
         let mut config = self.clone();
         config.store.shards_in_all = Some(self.store.shard_count());
-        config.store.nodes.retain(|node| node.shard == shard);
+        config.store.nodes.retain(|node| node.has(shard));
+        config.store.nodes.iter_mut().for_each(|node| node.shards = vec![shard]);
         config
     }
 
@@ -278,7 +321,7 @@ impl Store {
     /// The shards of the ring, in order.
     #[must_use]
     pub fn shards(&self) -> Vec<u64> {
-        let shards: BTreeSet<u64> = self.nodes.iter().map(|node| node.shard).collect();
+        let shards: BTreeSet<u64> = self.nodes.iter().flat_map(|node| node.shards.iter().copied()).collect();
         shards.into_iter().collect()
     }
 
@@ -288,9 +331,36 @@ impl Store {
         self.shards_in_all.unwrap_or_else(|| self.shards().len())
     }
 
-    /// The nodes of a shard.
+    /// The nodes with a replica of a shard.
     pub fn of_shard(&self, shard: u64) -> impl Iterator<Item = &Node> {
-        self.nodes.iter().filter(move |node| node.shard == shard)
+        self.nodes.iter().filter(move |node| node.has(shard))
+    }
+
+    /// Every replica, shard by shard, those of a shard in the order of the file.
+    #[must_use]
+    pub fn replicas(&self) -> Vec<Replica<'_>> {
+        let of_shard = |shard: u64| self.of_shard(shard).map(move |node| Replica { node, shard });
+        self.shards().into_iter().flat_map(of_shard).collect()
+    }
+
+    /// Whether some node holds replicas of several shards.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.nodes.iter().any(Node::is_shared)
+    }
+
+    /// The node that should lead a shard. Where the file names none and nodes hold replicas of several shards, leaders are spread:
+    /// of the nodes whose number divides the shard's the highest, else the highest of all. So each of three nodes leads a third of
+    /// the shards; and since the order of any two nodes depends on nobody else, those whose files differ (one came, one
+    /// went) never hand leadership to and fro.
+    #[must_use]
+    pub fn preferred_leader_of(&self, shard: u64) -> Option<u64> {
+        if self.preferred_leader != 0 {
+            return Some(self.preferred_leader);
+        }
+        let nodes = || self.of_shard(shard);
+        let rank = |id: &u64| (shard.checked_rem(*id) == Some(0), *id);
+        nodes().any(Node::is_shared).then(|| nodes().map(|node| node.id).max_by_key(rank))?
     }
 }
 
@@ -307,10 +377,31 @@ impl Node {
         format!("node-{}", self.id)
     }
 
-    /// Its place on a ring of so many shards.
+    /// Whether it holds a replica of this shard.
     #[must_use]
-    pub fn shard_of(&self, shards: usize) -> store_server::Shard {
-        store_server::Shard { group: self.shard, of: shards }
+    pub fn has(&self, shard: u64) -> bool {
+        self.shards.contains(&shard)
+    }
+
+    /// Whether it holds replicas of several shards.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.shards.len() > 1
+    }
+
+    /// Its replicas.
+    pub fn replicas(&self) -> impl Iterator<Item = Replica<'_>> {
+        self.shards.iter().map(|shard| Replica { node: self, shard: *shard })
+    }
+
+    /// What stops with it, in words; nothing where it holds one replica.
+    #[must_use]
+    pub fn with_its_replicas(&self) -> String {
+        if !self.is_shared() {
+            return String::new();
+        }
+        let shards: Vec<String> = self.shards.iter().map(u64::to_string).collect();
+        format!("with its replicas of the shards {}", shards.join(", "))
     }
 
     /// Its folder under the cluster's.
@@ -320,6 +411,110 @@ impl Node {
             cluster.join(self.name())
         } else {
             cluster.join(&self.folder)
+        }
+    }
+}
+
+impl Replica<'_> {
+    /// Its place on a ring of so many shards.
+    #[must_use]
+    pub fn shard_of(self, shards: usize) -> store_server::Shard {
+        store_server::Shard { group: self.shard, of: shards }
+    }
+
+    /// Its name in words: that of its node, and of its shard where the node holds several.
+    #[must_use]
+    pub fn name(self) -> String {
+        let name = self.node.name();
+        if self.node.is_shared() { format!("{name} (shard {})", self.shard) } else { name }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(text: &str) -> Result<Node, String> {
+        toml::from_str(text).map_err(|error: toml::de::Error| error.message().to_owned())
+    }
+
+    /// `nodes` nodes, each with replicas of `shards` shards.
+    fn shared(nodes: u64, shards: u64) -> Store {
+        let node = |id| Node { id, shards: (1..=shards).collect(), ..Node::default() };
+        Store { nodes: (1..=nodes).map(node).collect(), ..Store::default() }
+    }
+
+    #[test]
+    fn a_node_has_one_shard_or_several_and_is_written_as_it_is_read() {
+        let rest = "id = 4\nlisten = \"127.0.0.1:7404\"\n";
+        for (line, shards) in [
+            ("", vec![1]),
+            ("shard = 1\n", vec![1]),
+            ("shard = 2\n", vec![2]),
+            ("shards = [3]\n", vec![3]),
+            ("shards = [1, 3]\n", vec![1, 3]),
+        ] {
+            let read = node(&format!("{line}{rest}")).unwrap();
+            assert_eq!(read.shards, shards, "{line}");
+            let text = toml::to_string(&read).unwrap();
+            assert_eq!(node(&text).unwrap(), read, "{text}");
+        }
+        assert!(
+            !toml::to_string(&node(rest).unwrap()).unwrap().contains("shard"),
+            "as before there were any"
+        );
+        let both = node(&format!("shard = 1\nshards = [1, 2]\n{rest}")).unwrap_err();
+        assert!(both.contains("node 4 has both `shard` and `shards`"), "{both}");
+        assert!(node(&format!("shardz = 1\n{rest}")).is_err());
+    }
+
+    #[test]
+    fn replicas_are_told_shard_by_shard() {
+        let mut store = shared(2, 2);
+        store.nodes.push(Node { id: 9, shards: vec![2], ..Node::default() });
+        let all: Vec<(u64, u64)> = store.replicas().iter().map(|one| (one.shard, one.node.id)).collect();
+        assert_eq!(all, [(1, 1), (1, 2), (2, 1), (2, 2), (2, 9)]);
+        assert_eq!(store.nodes[0].with_its_replicas(), "with its replicas of the shards 1, 2");
+        assert_eq!(store.nodes[2].with_its_replicas(), "");
+        let config = Config { store, ..Config::default() }.of_shard(2);
+        assert_eq!(config.store.shards(), [2]);
+        assert_eq!(config.store.replicas().len(), 3);
+        assert_eq!(config.store.shard_count(), 2);
+    }
+
+    #[test]
+    fn leaders_are_spread_over_nodes_that_hold_several_shards() {
+        let preferred = |store: &Store| -> Vec<Option<u64>> {
+            store.shards().into_iter().map(|shard| store.preferred_leader_of(shard)).collect()
+        };
+        assert_eq!(preferred(&shared(3, 6)), [1, 2, 3, 2, 1, 3].map(Some));
+        for (nodes, shards, least) in [(3, 3, 1), (3, 12, 4), (5, 5, 1), (5, 60, 8), (7, 7, 1)] {
+            let all = preferred(&shared(nodes, shards));
+            let leads = |id: u64| all.iter().filter(|leader| **leader == Some(id)).count();
+            assert!((1..=nodes).all(|id| leads(id) >= least), "{shards} shards on {nodes}: {all:?}");
+        }
+        assert_eq!(preferred(&shared(3, 1)), [None], "one shard is led by any");
+        assert_eq!(preferred(&Store { preferred_leader: 2, ..shared(3, 3) }), [2, 2, 2].map(Some));
+        let node = |id| Node { id, shards: vec![id.div_ceil(3)], ..Node::default() };
+        let apart = Store { nodes: (1..=6).map(node).collect(), ..Store::default() };
+        assert_eq!(preferred(&apart), [None, None], "nodes of one shard each are led by any of theirs");
+    }
+
+    #[test]
+    fn nodes_whose_files_differ_never_hand_leadership_to_and_fro() {
+        // Every set of nodes 1 to 5 as the file of each of them.
+        let of = |set: u64| -> Vec<Node> {
+            shared(5, 8).nodes.into_iter().filter(|node| set >> (node.id - 1) & 1 == 1).collect()
+        };
+        let stores: Vec<Store> = (1..32).map(|set| Store { nodes: of(set), ..Store::default() }).collect();
+        for shard in 1..=8 {
+            let hands = |to: u64, store: &Store| store.preferred_leader_of(shard) == Some(to);
+            let has = |id: u64, store: &Store| store.nodes.iter().any(|node| node.id == id);
+            for (one, other) in (1..=5).flat_map(|one| (1..one).map(move |other| (one, other))) {
+                let to = stores.iter().any(|store| has(one, store) && hands(other, store));
+                let fro = stores.iter().any(|store| has(other, store) && hands(one, store));
+                assert!(!(to && fro), "shard {shard}: {one} and {other}");
+            }
         }
     }
 }

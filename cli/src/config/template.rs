@@ -9,8 +9,10 @@ use super::shape::BrokerKind;
 pub struct Fresh {
     /// Shards of the ring.
     pub shards: u64,
-    /// Nodes of each shard.
+    /// Nodes with a replica of each shard.
     pub nodes: u64,
+    /// Each shard has nodes of its own.
+    pub apart: bool,
     /// Administrators' portals.
     pub admin_portals: u64,
     /// Shoppers' portals.
@@ -28,6 +30,7 @@ impl Default for Fresh {
         Fresh {
             shards: 1,
             nodes: 3,
+            apart: false,
             admin_portals: 1,
             client_portals: 1,
             broker: BrokerKind::Embedded,
@@ -49,17 +52,18 @@ pub fn template(fresh: &Fresh) -> String {
     let mut text = HEAD.replace("{broker}", broker).replace("{broker_port}", &port(7431).to_string());
     text = text.replace("{rehearsal}", if fresh.rehearsal { "true" } else { "false" });
     text.push_str(NODES);
-    for shard in 1..=fresh.shards {
-        for at in 1..=fresh.nodes {
-            let id = (shard - 1) * fresh.nodes + at;
-            // The ports between are the portals' and the broker's.
-            let port = port(if fresh.shards == 1 { 7400 + id } else { 7500 + id });
-            write!(text, "\n[[store.nodes]]\nid = {id}\n").expect("text grows");
-            if fresh.shards > 1 {
-                writeln!(text, "shard = {shard}").expect("text grows");
-            }
-            writeln!(text, "listen = \"127.0.0.1:{port}\"").expect("text grows");
-        }
+    let is_apart = fresh.apart && fresh.shards > 1;
+    for id in 1..=if is_apart { fresh.nodes * fresh.shards } else { fresh.nodes } {
+        // The ports between are the portals' and the broker's.
+        let port = port(if is_apart { 7500 + id } else { 7400 + id });
+        let shards: Vec<String> = (1..=fresh.shards).map(|shard| shard.to_string()).collect();
+        let shards = match fresh.shards {
+            1 => String::new(),
+            _ if is_apart => format!("shard = {}\n", id.div_ceil(fresh.nodes)),
+            _ => format!("shards = [{}]\n", shards.join(", ")),
+        };
+        write!(text, "\n[[store.nodes]]\nid = {id}\n{shards}listen = \"127.0.0.1:{port}\"\n")
+            .expect("text grows");
     }
     text.push_str("\n# The portals, as many of each as wanted.\n");
     for at in 1..=fresh.admin_portals {
@@ -106,7 +110,7 @@ tick_ms = 10
 map_bytes = 17179869184
 # Bytes of the file system that writes leave free.
 disk_reserve_bytes = 268435456
-# The node that should lead when it can; 0: any.
+# The node that should lead when it can; 0: any; where nodes hold several shards, each then leads some of them.
 preferred_leader = 0
 # How what came to a node of another shard gets to the owner: full (in one hop), fingers, neighbours.
 routing = "full"
@@ -145,8 +149,9 @@ grace_seconds = 5
 "#;
 
 const NODES: &str = r#"
-# The nodes of the store: 1, 3, 4, 5 or 7 in a new shard. Later, feira member adds, removes and replaces them, here too.
-# Each may have `shard` (else 1), `address` (host:port where others reach it, if not as `listen`) and `folder` (else node-<id>).
+# The nodes of the store, each a process: 1, 3, 4, 5 or 7 for a new shard. Later, feira member adds, removes and replaces them, here too.
+# Each holds a replica of its `shard` (else 1), or of each of its `shards`, such as [1, 2, 3]; it may have `address` (host:port where
+# others reach it, if not as `listen`) and `folder` (else node-<id>).
 "#;
 
 #[cfg(test)]
@@ -172,8 +177,19 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_several_shards_has_the_nodes_of_each() {
+    fn a_file_of_several_shards_has_them_on_the_same_nodes() {
         let fresh = Fresh { shards: 3, nodes: 5, ..Fresh::default() };
+        let config: Config = toml::from_str(&template(&fresh)).unwrap();
+        check(&config).unwrap();
+        assert_eq!((config.store.nodes.len(), config.store.replicas().len()), (5, 15));
+        assert!(config.store.nodes.iter().all(|node| node.shards == [1, 2, 3]));
+        let ports: Vec<&str> = config.store.nodes.iter().map(|node| node.listen.as_str()).collect();
+        assert_eq!(ports[4], "127.0.0.1:7405");
+    }
+
+    #[test]
+    fn shards_that_stand_apart_have_nodes_of_their_own() {
+        let fresh = Fresh { shards: 3, nodes: 5, apart: true, ..Fresh::default() };
         let config: Config = toml::from_str(&template(&fresh)).unwrap();
         check(&config).unwrap();
         assert_eq!(config.store.shards(), [1, 2, 3]);
@@ -187,7 +203,7 @@ mod tests {
         let all = toml::to_string(&Config::default()).unwrap();
         for line in all.lines().filter_map(|line| line.split_once(" = ")) {
             let key = line.0;
-            let optional = ["address", "folder", "shard"].contains(&key);
+            let optional = ["address", "folder", "shard", "shards"].contains(&key);
             assert!(text.contains(&format!("{key} = ")) || optional, "{key} is not in the template");
         }
     }

@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use proto::store::{Identity, LogLine, Txn};
+use store_server::group_folder;
 use tokio::time::{Instant, sleep};
 
 use super::stage::Stage;
 use crate::args::Act;
 use crate::failure::Failure;
+use crate::log::folder::Folder;
 use crate::log::plant::{self, Plan};
 use crate::log::show::{Shown, Wanted, of_folder, standing};
 use crate::show::answer::Answer;
@@ -129,7 +131,7 @@ async fn conflict(stage: &mut Stage) -> Result<(), Failure> {
     stage.act("A replica with entries that no leader sent is corrected");
     let (follower, first, old_epoch) = planted(stage).await?;
     let name = format!("node-{follower}");
-    let folder = node_folder(stage, follower);
+    let folder = Folder::at(replica_folder(stage, follower))?;
     let before = of_folder(&folder, Wanted { from: Some(first), limit: 5 })?;
     let rows: Vec<(u64, Option<LogLine>)> =
         before.lines.iter().map(|l| (follower, Some(l.clone()))).collect();
@@ -162,9 +164,12 @@ async fn conflict(stage: &mut Stage) -> Result<(), Failure> {
     committed_is_safe(stage, &name, follower).await
 }
 
-fn node_folder(stage: &Stage, id: u64) -> std::path::PathBuf {
-    let node = stage.config().store.nodes.iter().find(|node| node.id == id);
-    node.map(|node| node.folder_in(&stage.supervisor.loaded.folder())).unwrap_or_default()
+/// The folder of a node's replica of the one shard.
+fn replica_folder(stage: &Stage, id: u64) -> std::path::PathBuf {
+    let mut replicas = stage.config().store.replicas().into_iter();
+    let replica = replicas.find(|replica| replica.node.id == id);
+    let folder = stage.supervisor.loaded.folder();
+    replica.map(|one| group_folder(&one.node.folder_in(&folder), one.shard)).unwrap_or_default()
 }
 
 /// Stops a follower, makes a new epoch, and plants three entries of the old one. Returns the follower, the first
@@ -215,7 +220,7 @@ async fn committed_is_safe(stage: &mut Stage, name: &str, follower: u64) -> Resu
     stage.part(name, Act::Stop).await?;
     stage.command(&format!("log plant {follower} --at 2"));
     let plan = Plan { epoch: None, entries: 1, at: Some(2), force: false };
-    let refused = plant::in_folder(&node_folder(stage, follower), stage.config().store.map_bytes, plan);
+    let refused = plant::in_folder(&replica_folder(stage, follower), stage.config().store.map_bytes, plan);
     if let Err(failure) = &refused {
         stage.out.tell(&format!("  {}", stage.out.told(failure)));
     }

@@ -71,7 +71,8 @@ impl Kept {
 /// Returns how many promises held; 0 for a person's own tour.
 async fn in_folder(args: &Demo, folder: &Path, out: &Out) -> Result<u32, Failure> {
     let shards = Some(args.shards);
-    let shape = Up { shards, nodes: Some(args.nodes), any_ports: true, rehearsal: true, ..Up::default() };
+    let (nodes, apart) = (Some(args.nodes), args.apart);
+    let shape = Up { shards, nodes, apart, any_ports: true, rehearsal: true, ..Up::default() };
     let sources = Sources { file: Some(folder.join("feira.toml")), set: Vec::new() };
     let loaded = prepare(&sources, &shape, out)?;
     let _lock = lock(&Supervisor::run_folder(&loaded))?;

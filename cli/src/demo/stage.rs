@@ -130,10 +130,10 @@ impl Stage {
     async fn leader_in(&self, config: &Config) -> Result<(Node, u64), Failure> {
         let deadline = Instant::now() + WAIT_MAX;
         loop {
-            if let Some((node, status)) = nodes::leader(config).await
+            if let Some((replica, status)) = nodes::leader(config).await
                 && status.applied.is_some_and(|applied| applied.epoch == status.epoch)
             {
-                return Ok((node.clone(), status.epoch));
+                return Ok((replica.node.clone(), status.epoch));
             }
             if Instant::now() >= deadline {
                 return Err(Failure::unreachable(format!("no leader after {WAIT_MAX:?}")));

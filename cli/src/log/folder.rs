@@ -6,10 +6,9 @@ use std::path::{Path, PathBuf};
 use store_log::RealDisk;
 use store_server::group_folder;
 
+use crate::config::load::Loaded;
+use crate::config::shape::Replica;
 use crate::failure::Failure;
-
-/// The one group of a ring of one shard.
-pub const GROUP: u64 = 1;
 
 /// A group's folder.
 pub struct Folder {
@@ -20,12 +19,19 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// That of the node whose folder this is.
+    /// That of a replica.
     ///
     /// # Errors
     /// It is not there.
-    pub fn of_node(folder: &Path) -> Result<Folder, Failure> {
-        let path = group_folder(folder, GROUP);
+    pub fn of(loaded: &Loaded, replica: Replica<'_>) -> Result<Folder, Failure> {
+        Folder::at(group_folder(&replica.node.folder_in(&loaded.folder()), replica.shard))
+    }
+
+    /// The one at this place.
+    ///
+    /// # Errors
+    /// It is not there.
+    pub fn at(path: PathBuf) -> Result<Folder, Failure> {
         let disk = RealDisk::peek(&path).map_err(|error| named(&path, &error))?;
         Ok(Folder { path, disk })
     }

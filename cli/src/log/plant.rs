@@ -13,14 +13,13 @@ use store_db::Table as _;
 use store_log::{BootId, Planted, RealDisk, boot_id, plant};
 use store_server::group_folder;
 
+use super::folder::Folder;
 use super::show::{Wanted, of_folder, of_node};
 use crate::config::load::Loaded;
 use crate::config::shape::Config;
 use crate::failure::Failure;
 use crate::reach::nodes;
 use crate::show::answer::Answer;
-
-const GROUP: u64 = 1;
 
 /// What to plant.
 #[derive(Clone, Copy, Debug)]
@@ -40,21 +39,21 @@ pub struct Plan {
 /// # Errors
 /// The node runs, the place is committed, the epoch is the leader's, or the entries would be no log.
 pub async fn run(loaded: &Loaded, id: u64, plan: Plan) -> Result<Answer, Failure> {
-    let node = nodes::node_of(&loaded.config, id)?;
+    let replica = nodes::replica_of(&loaded.config, id)?;
     if !says_rehearsal(loaded) {
         let message =
             format!("{} does not say rehearsal = true: no faults are planted", loaded.path.display());
         return Err(Failure::refused(message)
             .next("never plant faults in a shop; feira up --rehearsal makes a cluster for that"));
     }
-    if nodes::status(node).await.is_ok() {
+    if nodes::status(replica).await.is_ok() {
         return Err(Failure::refused(format!("node {id} runs")).next(format!("feira node stop {id}")));
     }
-    let folder = node.folder_in(&loaded.folder());
+    let folder = group_folder(&replica.node.folder_in(&loaded.folder()), replica.shard);
     if !plan.force {
         let (end, _) = end_of(&folder)?;
         let first = Position::new(plan.epoch.unwrap_or(end.epoch), plan.at.unwrap_or(end.offset + 1));
-        refuse_twins(loaded, first).await?;
+        refuse_twins(&loaded.of_shard(replica.shard), first).await?;
     }
     let planted = in_folder(&folder, loaded.config.store.map_bytes, plan)?;
     let said = format!(
@@ -81,43 +80,43 @@ async fn refuse_twins(loaded: &Loaded, first: Position) -> Result<(), Failure> {
     let next = "stop the node, transfer leadership at once (feira node transfer-leadership), then plant: nothing may be written between";
     if status.epoch <= first.epoch.0 {
         let message =
-            format!("node {} leads in epoch {}: {first} could become its own", leader.id, status.epoch);
+            format!("node {} leads in epoch {}: {first} could become its own", leader.node.id, status.epoch);
         return Err(Failure::refused(message).next(next));
     }
     let wanted = Wanted { from: Some(first.offset.0), limit: 1 };
-    let there = of_node(loaded, leader.id, wanted).await?.lines.into_iter().find_map(|line| line.position);
+    let there =
+        of_node(loaded, leader.node.id, wanted).await?.lines.into_iter().find_map(|line| line.position);
     if there.is_some_and(|at| at.offset == first.offset.0 && at.epoch <= first.epoch.0) {
-        let message = format!("node {} has an entry of epoch {} there itself", leader.id, first.epoch.0);
+        let message = format!("node {} has an entry of epoch {} there itself", leader.node.id, first.epoch.0);
         return Err(Failure::refused(format!("{first}: {message}")).next(next));
     }
     Ok(())
 }
 
-/// Plants in a node's folder.
+/// Plants in a replica's folder.
 ///
 /// # Errors
 /// As [`run`].
-pub fn in_folder(folder: &Path, map_bytes: u64, plan: Plan) -> Result<Planted, Failure> {
-    let (end, log_time_ms) = end_of(folder)?;
+pub fn in_folder(group: &Path, map_bytes: u64, plan: Plan) -> Result<Planted, Failure> {
+    let (end, log_time_ms) = end_of(group)?;
     let epoch = plan.epoch.unwrap_or(end.epoch);
     let first = plan.at.unwrap_or(end.offset + 1);
     let entries: Vec<Entry<Bytes>> =
         (0..plan.entries).map(|at| entry(Position::new(epoch, first + at), log_time_ms)).collect();
-    let group = group_folder(folder, GROUP);
     let failed = |error: store_log::Error| {
         Failure::refused(format!("{}: {error}", group.display()))
             .next("the node must be stopped (feira node stop), and nothing committed may be touched")
     };
     // The lock of the folder: from here on no node can start in it.
-    let disk = RealDisk::open(&group).map_err(failed)?;
+    let disk = RealDisk::open(group).map_err(failed)?;
     let boot_id = boot_id().map_err(failed)?;
-    let applied = applied(&group, map_bytes, &boot_id)?;
+    let applied = applied(group, map_bytes, &boot_id)?;
     plant(disk, &boot_id, &entries, applied, plan.force).map_err(failed)
 }
 
 /// The position and the timestamp of the log's last entry.
 fn end_of(folder: &Path) -> Result<(proto::store::Position, i64), Failure> {
-    let last = of_folder(folder, Wanted { from: None, limit: 1 })?.lines.pop();
+    let last = of_folder(&Folder::at(folder.to_owned())?, Wanted { from: None, limit: 1 })?.lines.pop();
     let last = last.ok_or_else(|| Failure::refused("the log is empty: there is nothing to plant after"))?;
     Ok((last.position.unwrap_or_default(), last.log_time_ms))
 }

@@ -2,7 +2,6 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
-use std::path::Path;
 
 use bytes::Bytes;
 use proto::store::{LogLine, Position, ShowLogRequest};
@@ -58,7 +57,7 @@ pub async fn of_either(
     wanted: Wanted,
     folder: bool,
 ) -> Result<(&'static str, Shown), Failure> {
-    let node = nodes::node_of(&loaded.config, id)?;
+    let replica = nodes::replica_of(&loaded.config, id)?;
     if !folder {
         match of_node(loaded, id, wanted).await {
             Ok(shown) => return Ok(("running", shown)),
@@ -66,7 +65,7 @@ pub async fn of_either(
             Err(failure) => return Err(failure),
         }
     }
-    Ok(("from its folder", of_folder(&node.folder_in(&loaded.folder()), wanted)?))
+    Ok(("from its folder", of_folder(&Folder::of(loaded, replica)?, wanted)?))
 }
 
 /// What a running node says of its log.
@@ -74,12 +73,12 @@ pub async fn of_either(
 /// # Errors
 /// It cannot be reached.
 pub async fn of_node(loaded: &Loaded, id: u64, wanted: Wanted) -> Result<Shown, Failure> {
-    let node = nodes::node_of(&loaded.config, id)?;
-    let status = nodes::status(node).await?;
+    let replica = nodes::replica_of(&loaded.config, id)?;
+    let status = nodes::status(replica).await?;
     let last = status.last.unwrap_or_default().offset;
     let from_offset = wanted.from.unwrap_or_else(|| (last + 1).saturating_sub(u64::from(wanted.limit)));
-    let request = ShowLogRequest { route: nodes::route(node), from_offset, limit: wanted.limit };
-    let told = nodes::operator(loaded, node)?.show_log(request).await;
+    let request = ShowLogRequest { route: nodes::route(replica), from_offset, limit: wanted.limit };
+    let told = nodes::operator(loaded, replica.node)?.show_log(request).await;
     let told = told.map_err(|status| Failure::of_status(&status))?;
     let mut told = told.into_inner();
     mark_retries(&mut told.lines);
@@ -103,12 +102,11 @@ fn mark_retries(lines: &mut [LogLine]) {
     }
 }
 
-/// What a node's folder holds.
+/// What a replica's folder holds.
 ///
 /// # Errors
 /// It cannot be read.
-pub fn of_folder(folder: &Path, wanted: Wanted) -> Result<Shown, Failure> {
-    let folder = Folder::of_node(folder)?;
+pub fn of_folder(folder: &Folder, wanted: Wanted) -> Result<Shown, Failure> {
     let (disk, failed) = (&folder.disk, |error: store_log::Error| folder.failed(&error));
     let mut shown = Shown::default();
     let mut kept: VecDeque<store_core::Entry<Bytes>> = VecDeque::new();

@@ -23,6 +23,9 @@ type Logs = Vec<(u64, Result<Shown, Failure>)>;
 /// # Errors
 /// No node's log can be seen.
 pub async fn show(loaded: &Loaded, wanted: Wanted, folder: bool) -> Result<Answer, Failure> {
+    if let shards @ [_, _, ..] = loaded.config.store.shards().as_slice() {
+        return Err(Failure::usage("each shard has a log of its own").next(nodes::one_of(shards)));
+    }
     let (config, _) = nodes::of_group(&loaded.config).await;
     // Those that joined too.
     let loaded = &Loaded { config, ..loaded.clone() };

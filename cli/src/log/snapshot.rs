@@ -34,8 +34,7 @@ const BLOCKS: [Column; 4] = [
 ];
 
 fn folder_of(loaded: &Loaded, id: u64) -> Result<Folder, Failure> {
-    let node = nodes::node_of(&loaded.config, id)?;
-    Folder::of_node(&node.folder_in(&loaded.folder()))
+    Folder::of(loaded, nodes::replica_of(&loaded.config, id)?)
 }
 
 /// What `snap.number` holds; `None` if it was removed meanwhile.

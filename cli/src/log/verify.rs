@@ -17,8 +17,7 @@ use crate::show::table::{Column, Table};
 /// # Errors
 /// There is no such node, its folder cannot be read, or its log is damaged (which is shown first).
 pub fn run(loaded: &Loaded, id: u64, out: &Out) -> Result<(), Failure> {
-    let node = nodes::node_of(&loaded.config, id)?;
-    let folder = Folder::of_node(&node.folder_in(&loaded.folder()))?;
+    let folder = Folder::of(loaded, nodes::replica_of(&loaded.config, id)?)?;
     let report = verify_log(&folder.disk).map_err(|error| folder.failed(&error))?;
     out.answer(&answer(id, &report));
     match report.damage().next() {

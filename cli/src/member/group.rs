@@ -35,7 +35,7 @@ pub struct GroupView {
 }
 
 impl Group {
-    /// That of a configuration.
+    /// That of a configuration of one shard.
     #[must_use]
     pub fn of(loaded: &Loaded) -> Group {
         let at = |node: &Node| (node.id, node.reached_at().to_owned());
@@ -47,7 +47,7 @@ impl Group {
     /// The route of its requests.
     #[must_use]
     pub fn route(&self) -> Option<Route> {
-        self.loaded.config.store.nodes.first().and_then(nodes::route)
+        self.loaded.config.store.replicas().first().copied().and_then(nodes::route)
     }
 
     /// The configuration.
@@ -61,7 +61,9 @@ impl Group {
     /// # Errors
     /// No member answers, or one has another log than the others: it is of another cluster of the same name.
     pub async fn look(&mut self) -> Result<GroupView, Failure> {
-        let all = futures::future::join_all(self.addresses.iter().map(|at| nodes::status_at(at))).await;
+        let shard = self.route().map(|route| route.group);
+        let asked = self.addresses.iter().map(|at| nodes::status_at(at, self.route()));
+        let all = futures::future::join_all(asked).await;
         let views: Vec<GroupView> = self
             .addresses
             .iter()
@@ -70,6 +72,7 @@ impl Group {
             .filter(|one| {
                 one.status.cluster == self.loaded.config.cluster.as_bytes()
                     && one.status.role() != Role::NonMember
+                    && shard.is_none_or(|shard| nodes::is_of(&one.status, shard))
             })
             .collect();
         for view in &views {

@@ -6,17 +6,20 @@
 
 use std::net::{Ipv4Addr, TcpListener, ToSocketAddrs};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use proto::store::Member;
 use store_log::RealDisk;
-use store_server::{group_folder, join};
+use store_server::{group_folder, holds_replica, join};
+use tokio::time::sleep;
 
 use crate::config::load::Loaded;
 use crate::config::nodes as file;
 use crate::config::ports;
-use crate::config::shape::Node;
+use crate::config::shape::{Node, Replica};
 use crate::failure::{Failure, Kind};
 use crate::key::place::of_node;
+use crate::reach::nodes;
 use crate::show::out::Out;
 use crate::up::control::{Order, give, look};
 use crate::up::founded::{self, FoundedNode};
@@ -26,12 +29,14 @@ use crate::up::supervisor::Supervisor;
 
 /// What a node gets to recover before it serves.
 const RECOVERY_MAX: Duration = Duration::from_secs(60);
+/// Between two looks at a node that is starting.
+const LOOK: Duration = Duration::from_millis(50);
 /// Folders moved aside beside each other.
 const ASIDE_MAX: u32 = 1_000;
 /// The first port of the store's nodes; a node's own is its id further on.
 const PORT_BASE: u64 = 7_400;
 
-/// What is in a node's folder.
+/// What is in a replica's folder.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Held {
     /// Nothing.
@@ -42,12 +47,13 @@ pub enum Held {
     Remains(String),
 }
 
-/// What is in the folder of a node.
+/// What is in the folder of a replica.
 ///
 /// # Errors
 /// It holds the replica of another node or cluster.
-pub fn held(loaded: &Loaded, node: &Node) -> Result<Held, Failure> {
-    let folder = group_folder(&node.folder_in(&loaded.folder()), node.shard);
+pub fn held(loaded: &Loaded, replica: Replica<'_>) -> Result<Held, Failure> {
+    let node = replica.node;
+    let folder = group_folder(&node.folder_in(&loaded.folder()), replica.shard);
     let is_empty = std::fs::read_dir(&folder).map_or(true, |mut files| files.next().is_none());
     if is_empty {
         return Ok(Held::Nothing);
@@ -66,25 +72,29 @@ pub fn held(loaded: &Loaded, node: &Node) -> Result<Held, Failure> {
     Err(Failure::refused(message).next("move it away, or give the node another folder in the configuration"))
 }
 
-/// Makes an empty folder for a node: its incarnation.
+/// Makes an empty folder for a replica: its incarnation.
 ///
 /// # Errors
 /// The folder is not empty, or cannot be made; or this machine has not been given the cluster's key.
-pub fn make_folder(loaded: &Loaded, node: &Node) -> Result<u64, Failure> {
+pub fn make_folder(loaded: &Loaded, replica: Replica<'_>) -> Result<u64, Failure> {
+    let node = replica.node;
     let folder = node.folder_in(&loaded.folder());
     std::fs::create_dir_all(&folder).map_err(|e| Failure::file("make", &folder, &e))?;
     of_node(loaded, &folder)?;
-    join(&loaded.config.cluster, node.shard_of(loaded.config.store.shard_count()), node.id, &folder)
+    join(&loaded.config.cluster, replica.shard_of(loaded.config.store.shard_count()), node.id, &folder)
         .map_err(|e| Failure::refused(format!("the folder of node {}: {e}", node.id)))
 }
 
-/// Moves what a node's folder holds aside; where it is then.
+/// Moves what a replica's folder holds aside, and with it what the folder of its node holds besides, unless there are other
+/// replicas; where it is then.
 ///
 /// # Errors
 /// A process uses it, or it cannot be moved.
-pub fn set_aside(loaded: &Loaded, node: &Node) -> Result<PathBuf, Failure> {
+pub fn set_aside(loaded: &Loaded, replica: Replica<'_>) -> Result<PathBuf, Failure> {
+    let node = replica.node;
     let folder = node.folder_in(&loaded.folder());
-    if let Err(error @ store_log::Error::InUse { .. }) = RealDisk::open(group_folder(&folder, node.shard)) {
+    let its_own = group_folder(&folder, replica.shard);
+    if let Err(error @ store_log::Error::InUse { .. }) = RealDisk::open(&its_own) {
         return Err(Failure::refused(format!("node {}: {error}", node.id))
             .next(format!("stop it: {}", loaded.command(&format!("node stop {}", node.id)))));
     }
@@ -95,8 +105,23 @@ pub fn set_aside(loaded: &Loaded, node: &Node) -> Result<PathBuf, Failure> {
         Failure::refused(format!("there are {ASIDE_MAX} folders {name}.aside-… already"))
             .next("delete some of them")
     })?;
-    std::fs::rename(&folder, &aside).map_err(|e| Failure::file("move aside", &folder, &e))?;
-    Ok(aside)
+    if !node.is_shared() {
+        std::fs::rename(&folder, &aside).map_err(|e| Failure::file("move aside", &folder, &e))?;
+        return Ok(aside);
+    }
+    let to = group_folder(&aside, replica.shard);
+    let above = to.parent().unwrap_or(&aside);
+    std::fs::create_dir_all(above).map_err(|e| Failure::file("make", above, &e))?;
+    std::fs::rename(&its_own, &to).map_err(|e| Failure::file("move aside", &its_own, &e))?;
+    Ok(to)
+}
+
+/// The first shard whose replica a node has lost, besides these.
+#[must_use]
+pub fn lost_besides(loaded: &Loaded, node: &Node, shards: &[u64]) -> Option<u64> {
+    let folder = node.folder_in(&loaded.folder());
+    let mut others = node.shards.iter().copied().filter(|shard| !shards.contains(shard));
+    others.find(|shard| !holds_replica(&folder, *shard))
 }
 
 /// Refuses to make a folder here for a node that listens on another machine.
@@ -135,11 +160,11 @@ pub fn require_free(node: &Node) -> Result<(), Failure> {
 /// # Errors
 /// The others are on several machines, so that nobody can guess; or no port is free.
 pub fn address_for(loaded: &Loaded, id: u64) -> Result<String, Failure> {
-    let nodes = &loaded.config.store.nodes;
+    let others = &loaded.config.store.nodes;
     let on_loopback = |address: &str| {
         address.to_socket_addrs().is_ok_and(|mut found| found.all(|address| address.ip().is_loopback()))
     };
-    if !nodes.iter().all(|node| on_loopback(node.reached_at())) {
+    if !others.iter().all(|node| on_loopback(node.reached_at())) {
         return Err(Failure::usage(
             "the other nodes are on several machines: where is this one to be reached?",
         )
@@ -147,7 +172,7 @@ pub fn address_for(loaded: &Loaded, id: u64) -> Result<String, Failure> {
     }
     // Where the others do not stand at the usual ports, those are another cluster's.
     let usual = |id: u64| format!("127.0.0.1:{}", PORT_BASE + id);
-    let all_usual = nodes.iter().all(|node| node.reached_at() == usual(node.id));
+    let all_usual = others.iter().all(|node| node.reached_at() == usual(node.id));
     let is_ours = parts(&loaded.config).iter().any(|part| part.address == usual(id));
     if all_usual && !is_ours && id < 10 && TcpListener::bind(usual(id)).is_ok() {
         return Ok(usual(id));
@@ -168,15 +193,18 @@ pub async fn renew(loaded: &Loaded) -> Result<bool, Failure> {
     }
 }
 
-/// Starts a node's process if `feira up` runs the cluster; else says how. Whether it was started.
+/// Starts a node's process if `feira up` runs the cluster, or again if it runs without a replica that came; else says how.
+/// Whether it was started.
 ///
 /// # Errors
 /// It ended instead of serving.
 pub async fn start(loaded: &Loaded, node: &Node, out: &Out) -> Result<bool, Failure> {
     let part = node.name();
     if !renew(loaded).await? {
-        if crate::reach::nodes::status(node).await.is_err() {
+        if nodes::of_node(node).await.is_err() {
             out.say(&format!("start it, in another terminal: {}", by_hand(loaded, node)));
+        } else if !nodes::serves(node).await {
+            out.say(&format!("stop its process, and start it again: {}", by_hand(loaded, node)));
         }
         return Ok(false);
     }
@@ -184,11 +212,34 @@ pub async fn start(loaded: &Loaded, node: &Node, out: &Out) -> Result<bool, Fail
     if look(&run_folder, &part).await?.is_some() {
         give(&run_folder, &Order::Start { part: part.clone() }).await?;
         out.say(&format!("{part} started"));
+    } else if runs_without_one(loaded, node).await? {
+        out.say(&give(&run_folder, &Order::Restart { part }).await?);
     }
+    serves(loaded, node).await?;
+    Ok(true)
+}
+
+/// Whether a node's process was started before one of its replicas came: it answers for the others and not for that one.
+async fn runs_without_one(loaded: &Loaded, node: &Node) -> Result<bool, Failure> {
+    let (run_folder, until) = (Supervisor::run_folder(loaded), Instant::now() + RECOVERY_MAX);
+    while node.is_shared() && !nodes::serves(node).await && Instant::now() < until {
+        if nodes::lacks_one(node).await {
+            return Ok(true);
+        }
+        if look(&run_folder, &node.name()).await?.is_some() {
+            break;
+        }
+        sleep(LOOK).await;
+    }
+    Ok(false)
+}
+
+/// Waits until a node that `feira up` has started serves.
+async fn serves(loaded: &Loaded, node: &Node) -> Result<(), Failure> {
+    let (run_folder, part) = (Supervisor::run_folder(loaded), node.name());
     let all = parts(&loaded.config);
     let one = all.iter().find(|one| one.name == part).expect("a node of the configuration is a part");
-    ready::one(loaded, one, RECOVERY_MAX, async || look(&run_folder, &part).await).await?;
-    Ok(true)
+    ready::one(loaded, one, RECOVERY_MAX, async || look(&run_folder, &part).await).await
 }
 
 /// The command that runs a node by hand.
@@ -219,12 +270,41 @@ pub async fn forget(loaded: &Loaded, id: u64, out: &Out) -> Result<bool, Failure
     Ok(true)
 }
 
-/// Notes a node in the cluster's folder.
+/// Takes the replicas of these shards out of the configuration of a node whose groups they left, and with the last of them
+/// the node. Whether it was there.
+///
+/// # Errors
+/// As [`forget`].
+pub async fn forget_replicas(loaded: &Loaded, id: u64, shards: &[u64], out: &Out) -> Result<bool, Failure> {
+    let Some(node) = loaded.config.store.nodes.iter().find(|node| node.id == id) else { return Ok(false) };
+    let kept: Vec<u64> = node.shards.iter().copied().filter(|shard| !shards.contains(shard)).collect();
+    if kept.is_empty() {
+        return forget(loaded, id, out).await;
+    }
+    file::set_shards(&loaded.path, id, &kept)?;
+    if renew(loaded).await? && look(&Supervisor::run_folder(loaded), &node.name()).await?.is_none() {
+        let part = node.name();
+        out.say(&give(&Supervisor::run_folder(loaded), &Order::Restart { part }).await?);
+        let mut loaded = loaded.clone();
+        loaded
+            .config
+            .store
+            .nodes
+            .iter_mut()
+            .filter(|node| node.id == id)
+            .for_each(|node| node.shards = kept.clone());
+        serves(&loaded, &Node { shards: kept, ..node.clone() }).await?;
+    } else if nodes::of_node(node).await.is_ok() {
+        out.say(&format!("stop its process, and start it again: {}", by_hand(loaded, node)));
+    }
+    Ok(true)
+}
+
+/// Notes a replica in the cluster's folder.
 ///
 /// # Errors
 /// The note cannot be read or written.
-pub fn note(loaded: &Loaded, id: u64, incarnation: u64, address: &str, voter: bool) -> Result<(), Failure> {
-    let shard = loaded.config.store.nodes.first().map_or(1, |node| node.shard);
-    let node = FoundedNode { id, incarnation, address: address.to_owned(), voter, shard };
-    founded::note(&loaded.folder(), node)
+pub fn note(loaded: &Loaded, shard: u64, member: &Member, voter: bool) -> Result<(), Failure> {
+    let Member { node, incarnation, address, .. } = member.clone();
+    founded::note(&loaded.folder(), FoundedNode { id: node, incarnation, address, voter, shard })
 }

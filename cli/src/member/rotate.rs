@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use store_keys::{ClusterId, ClusterKey, Purpose, Rotation};
-use store_server::is_bootstrapped;
+use store_server::holds_replica;
 use tokio::time::sleep;
 
 use super::group::Group;
@@ -105,11 +105,18 @@ async fn taken(loaded: &Loaded, key: &ClusterKey, until: Instant) -> Result<(), 
 }
 
 async fn look(loaded: &Loaded, cluster: ClusterId, wanted: &[u64]) -> Result<(), Failure> {
-    let mut group = Group::of(loaded);
+    for shard in loaded.config.store.shards() {
+        look_at(&loaded.of_shard(shard), cluster, wanted).await?;
+    }
+    Ok(())
+}
+
+async fn look_at(shard: &Loaded, cluster: ClusterId, wanted: &[u64]) -> Result<(), Failure> {
+    let mut group = Group::of(shard);
     let view = group.look().await?;
     for (member, _) in view.members() {
         let address = group.address_of(member);
-        let status = nodes::status_at(address).await.map_err(|failure| {
+        let status = nodes::status_at(address, group.route()).await.map_err(|failure| {
             failure
                 .of(format!("node {}", member.node))
                 .next("a rotation needs every member: start it, or remove it: feira member remove")
@@ -131,10 +138,15 @@ async fn look(loaded: &Loaded, cluster: ClusterId, wanted: &[u64]) -> Result<(),
 
 /// Whether every member is a node of this configuration whose folder is on this machine.
 async fn all_here(loaded: &Loaded) -> Result<bool, Failure> {
-    let view = Group::of(loaded).look().await?;
-    let is_here = |id: u64| {
-        let node = loaded.config.store.nodes.iter().find(|node| node.id == id);
-        node.is_some_and(|node| is_bootstrapped(&node.folder_in(&loaded.folder())))
-    };
-    Ok(view.members().all(|(member, _)| is_here(member.node)))
+    for shard in loaded.config.store.shards() {
+        let view = Group::of(&loaded.of_shard(shard)).look().await?;
+        let is_here = |id: u64| {
+            let node = loaded.config.store.of_shard(shard).find(|node| node.id == id);
+            node.is_some_and(|node| holds_replica(&node.folder_in(&loaded.folder()), shard))
+        };
+        if !view.members().all(|(member, _)| is_here(member.node)) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }

@@ -19,7 +19,8 @@ pub async fn settle(mut loaded: Loaded) -> Loaded {
     if loaded.config.whose().is_some() || !loaded.from_file {
         return loaded;
     }
-    let statuses = nodes::statuses(&loaded.config).await;
+    let asked = loaded.config.store.nodes.iter().map(nodes::of_node);
+    let statuses = futures::future::join_all(asked).await;
     let mut found = majority(statuses.iter().map(|status| status.as_ref().map_or(0, |s| s.cluster_id)));
     if found.is_none() {
         let portals: [&[Instance]; 2] = [&loaded.config.admin_portals, &loaded.config.client_portals];

@@ -1,10 +1,11 @@
-//! `feira store`: one node of the store.
+//! `feira store`: one node of the store, with all of its replicas in one process.
 
 use std::net::{SocketAddr, ToSocketAddrs};
 
-use store_server::{Config, Login, Peer, ShardNodes, is_bootstrapped, serve, stop};
+use store_server::{Config, Error, Login, Peer, ShardNodes, holds_replica, serve_all, stop};
 
 use crate::config::load::Loaded;
+use crate::config::shape::{Node, Replica};
 use crate::failure::Failure;
 use crate::key::follow::follow;
 use crate::key::place::{NodeKey, of_node};
@@ -18,68 +19,76 @@ use crate::role::stop::asked;
 /// # Errors
 /// It cannot start, or it had to stop.
 pub async fn run(loaded: &Loaded, id: u64, supervised: bool) -> Result<(), Failure> {
-    let config = config_of(loaded, id)?;
-    if !is_bootstrapped(&config.folder) {
+    let node = node_of(&loaded.config, id)?;
+    let configs = node.replicas().map(|replica| config_of(loaded, replica)).collect::<Result<Vec<_>, _>>()?;
+    let folder = node.folder_in(&loaded.folder());
+    if let Some(lost) = node.replicas().find(|replica| !holds_replica(&folder, replica.shard)) {
         let next = format!(
             "a folder that was lost is never made anew under its old identity; let the node come back empty: {}; the \
              first time: feira up, or feira bootstrap, or feira member add {id}",
             loaded.command(&format!("member replace {id}"))
         );
-        let what = format!("{} holds no replica of node {id}", config.folder.display());
+        let of = if node.is_shared() { format!("of shard {} ", lost.shard) } else { String::new() };
+        let what = format!("{} holds no replica {of}of node {id}", folder.display());
         return Err(Failure::refused(what).next(next));
     }
-    let (loaded_again, folder) = (loaded.clone(), config.folder.clone());
+    let (loaded_again, its_folder) = (loaded.clone(), folder.clone());
     let held = of_node(loaded, &folder)?;
     let keys = follow(held.key, move || {
-        let NodeKey { key, not_followed } = of_node(&loaded_again, &folder)?;
+        let NodeKey { key, not_followed } = of_node(&loaded_again, &its_folder)?;
         Ok((key, not_followed))
     });
-    private::keep(&config.folder);
+    private::keep(&folder);
     let asked = asked(supervised)?;
     let (stopper, stop) = stop();
     tokio::spawn(async move {
         asked.await;
         stopper.stop();
     });
-    let served = serve(config, keys, stop, Box::new(|_| {}));
-    served.await.map_err(|e| {
-        let failure = Failure::refused(format!("node {id}: {}", with_causes(&e)));
-        if !e.needs_new_member() {
-            return failure;
-        }
-        failure.next(format!(
-            "the other nodes serve without it; bring it back empty: {}",
-            loaded.command(&format!("member replace {id}"))
-        ))
-    })
+    serve_all(configs, keys, stop, Box::new(|_| {})).await.map_err(|error| why_not(loaded, node, &error))
 }
 
-/// This node's part of the configuration.
+/// Why a node ended, and what brings it back.
+fn why_not(loaded: &Loaded, node: &Node, error: &Error) -> Failure {
+    let id = node.id;
+    let failure = Failure::refused(format!("node {id}: {}", with_causes(error)));
+    if !error.needs_new_member() {
+        return failure;
+    }
+    let (whole, of) = match error {
+        _ if !node.is_shared() => ("it", String::new()),
+        Error::Open { group, .. } => ("that replica", format!(" --shard {group}")),
+        _ => ("that replica", " --shard SHARD".to_owned()),
+    };
+    let replace = loaded.command(&format!("member replace {id}{of}"));
+    failure.next(format!("the other nodes serve without it; bring {whole} back empty: {replace}"))
+}
+
+/// The server's configuration of a replica.
 ///
 /// # Errors
-/// There is no such node, or its address is none of this machine's.
-pub fn config_of(loaded: &Loaded, id: u64) -> Result<Config, Failure> {
+/// Its address is none of this machine's.
+pub fn config_of(loaded: &Loaded, replica: Replica<'_>) -> Result<Config, Failure> {
     let config = &loaded.config;
-    let node = node_of(config, id)?;
-    let others = config.store.of_shard(node.shard).filter(|other| other.id != id);
-    let preferred = config.store.preferred_leader;
+    let Replica { node, shard } = replica;
+    let others = config.store.of_shard(shard).filter(|other| other.id != node.id);
     let ring = config.store.shards().into_iter().map(|shard| {
         let nodes = config.store.of_shard(shard).map(|node| node.reached_at().to_owned());
         ShardNodes { nodes: nodes.collect() }
     });
     Ok(Config {
         cluster: config.cluster.clone(),
-        node: id,
+        node: node.id,
         folder: node.folder_in(&loaded.folder()),
         listen: resolve("store.nodes.listen", &node.listen)?,
         peers: others.map(|other| Peer { node: other.id, address: other.reached_at().to_owned() }).collect(),
-        group: node.shard,
+        group: shard,
         ring: ring.collect(),
         routing: config.store.routing,
         mqtt: Some(config.broker.listen.clone()),
         mqtt_login: login(loaded)?.map(|(user, password)| Login { user, password }),
         tick_ms: config.store.tick_ms,
-        preferred_leader: (preferred != 0).then_some(preferred),
+        preferred_leader: config.store.preferred_leader_of(shard),
         snapshot_log_bytes: config.store.snapshot_bytes,
         snapshot_seconds: config.store.snapshot_seconds,
         files_kept: usize::try_from(config.store.files_kept).unwrap_or(usize::MAX),

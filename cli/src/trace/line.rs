@@ -3,19 +3,22 @@
 use proto::store::{TraceDirection, TraceEvent, TraceKind};
 use serde_json::{Value, json};
 
+use super::merge::Place;
 use crate::kv::view::position;
 
 const DAY_US: u64 = 24 * 60 * 60 * 1_000_000;
 
-/// An event as a line: when, which node (and to or from whom), what.
+/// An event as a line: when, of a ring in which shard, which node (and to or from whom), what.
 #[must_use]
-pub fn line(node: u64, event: &TraceEvent) -> String {
+pub fn line(at: Place, is_ring: bool, event: &TraceEvent) -> String {
+    let node = at.node;
+    let shard = if is_ring { format!("s{:<2} ", at.shard) } else { String::new() };
     let way = match event.direction() {
         TraceDirection::Sent => format!("{node} → {}", event.peer),
         TraceDirection::Taken => format!("{node} ← {}", event.peer),
         TraceDirection::Own | TraceDirection::Unspecified => node.to_string(),
     };
-    format!("{}  {way:<7} {}", time(event.wall_us), what(event))
+    format!("{}  {shard}{way:<7} {}", time(event.wall_us), what(event))
 }
 
 /// The time of day, UTC, by the node's clock.
@@ -80,7 +83,7 @@ fn push(event: &TraceEvent) -> String {
 
 /// An event as a document.
 #[must_use]
-pub fn document(node: u64, event: &TraceEvent) -> Value {
+pub fn document(at: Place, event: &TraceEvent) -> Value {
     let place =
         |at: Option<proto::store::Position>| at.map(|at| json!({ "epoch": at.epoch, "offset": at.offset }));
     let direction = match event.direction() {
@@ -89,7 +92,7 @@ pub fn document(node: u64, event: &TraceEvent) -> Value {
         TraceDirection::Own | TraceDirection::Unspecified => "own",
     };
     json!({
-        "node": node, "number": event.number, "wall_us": event.wall_us, "kind": kind(event.kind()),
+        "node": at.node, "shard": at.shard, "number": event.number, "wall_us": event.wall_us, "kind": kind(event.kind()),
         "direction": direction, "peer": (event.peer != 0).then_some(event.peer), "epoch": event.epoch,
         "previous": place(event.previous), "up_to": place(event.up_to), "round": event.round,
         "committed": event.committed, "detail": event.detail,
@@ -119,14 +122,18 @@ mod tests {
             committed: 40,
             ..TraceEvent::default()
         };
-        assert_eq!(line(1, &event), "17:04:05.000042  1 → 2   push: 41 to e3:42 after e3:40, committed 40");
+        let at = |node| Place { node, shard: 3 };
+        let said = "1 → 2   push: 41 to e3:42 after e3:40, committed 40";
+        assert_eq!(line(at(1), false, &event), format!("17:04:05.000042  {said}"));
+        assert_eq!(line(at(1), true, &event), format!("17:04:05.000042  s3  {said}"));
         let taken = TraceEvent { direction: TraceDirection::Taken.into(), peer: 1, ..event.clone() };
-        assert_eq!(line(2, &taken), "17:04:05.000042  2 ← 1   push: 41 to e3:42 after e3:40, committed 40");
-        assert_eq!(document(1, &event)["kind"], "push");
+        let said = "17:04:05.000042  2 ← 1   push: 41 to e3:42 after e3:40, committed 40";
+        assert_eq!(line(at(2), false, &taken), said);
+        assert_eq!(document(at(1), &event)["kind"], "push");
         let leads =
             TraceEvent { kind: TraceKind::RoleChanges.into(), epoch: 4, detail: "leads".into(), ..event };
         assert!(
-            line(1, &TraceEvent { direction: TraceDirection::Own.into(), ..leads })
+            line(at(1), false, &TraceEvent { direction: TraceDirection::Own.into(), ..leads })
                 .ends_with("1       leads in epoch 4")
         );
     }

@@ -13,7 +13,7 @@ use super::ready;
 use super::supervisor::Supervisor;
 use crate::args::{Act, NodeAct};
 use crate::config::load::Loaded;
-use crate::config::shape::Node;
+use crate::config::shape::Replica;
 use crate::failure::{Failure, NOT_LEADER};
 use crate::reach::nodes;
 use crate::show::answer::Answer;
@@ -29,6 +29,10 @@ pub async fn node(loaded: &Loaded, asked: &NodeAct) -> Result<Answer, Failure> {
     let name = name_of(&loaded.config, &asked.id)?;
     if asked.off && asked.act != Act::HoldCommit {
         return Err(Failure::usage("--off belongs to hold-commit"));
+    }
+    let is_of_replica = matches!(asked.act, Act::HoldCommit | Act::TransferLeadership | Act::Resync);
+    if loaded.config.store.shards_in_all.is_some() && !is_of_replica {
+        return Err(Failure::usage("--shard: this is done to the whole process, with all of its replicas"));
     }
     let part = name.clone();
     let order = match asked.act {
@@ -48,14 +52,16 @@ pub async fn node(loaded: &Loaded, asked: &NodeAct) -> Result<Answer, Failure> {
         let part = part.ok_or_else(|| Failure::usage(format!("there is no part {name}")))?;
         let run_folder = Supervisor::run_folder(loaded);
         ready::one(loaded, &part, RECOVERY_MAX, async || look(&run_folder, &name).await).await?;
-        said.push_str(" and serving");
+        said.push_str(if said.contains(',') { ", and serving" } else { " and serving" });
     }
     Ok(Answer::line(said.clone(), json!({ "part": name, "done": said })))
 }
 
-fn node_named<'a>(loaded: &'a Loaded, name: &str) -> Result<&'a Node, Failure> {
+/// The replica of the node of this name that is meant.
+fn replica_named<'a>(loaded: &'a Loaded, name: &str) -> Result<Replica<'a>, Failure> {
     let node = loaded.config.store.nodes.iter().find(|node| node.name() == name);
-    node.ok_or_else(|| Failure::usage(format!("{name} is no node of the store")))
+    let node = node.ok_or_else(|| Failure::usage(format!("{name} is no node of the store")))?;
+    nodes::replica_of(&loaded.config, node.id)
 }
 
 /// Asks the leader to give its place to this node.
@@ -63,23 +69,27 @@ fn node_named<'a>(loaded: &'a Loaded, name: &str) -> Result<&'a Node, Failure> {
 /// # Errors
 /// It is not a node, no node leads, or the node cannot take over.
 pub async fn transfer_leadership(loaded: &Loaded, name: &str) -> Result<Answer, Failure> {
-    let to = node_named(loaded, name)?;
+    let to = replica_named(loaded, name)?;
     let shard = loaded.config.of_shard(to.shard);
     let Some((from, status)) = nodes::leader(&shard).await else {
         return Err(Failure::unreachable("no node leads: there is no leadership to transfer")
             .next("see feira status: a majority of the store's nodes must be serving"));
     };
-    if from.id == to.id {
+    if from.node.id == to.node.id {
         let said = format!("{name} leads already: name the node that is to lead");
-        let document = json!({ "part": name, "leader": to.id, "epoch": status.epoch, "done": said });
+        let document = json!({ "part": name, "leader": to.node.id, "epoch": status.epoch, "done": said });
         return Ok(Answer::line(said, document));
     }
-    let request = TransferLeadershipRequest { route: nodes::route(to), to: to.id };
-    let answer = nodes::operator(loaded, from)?.transfer_leadership(request).await;
+    let request = TransferLeadershipRequest { route: nodes::route(to), to: to.node.id };
+    let answer = nodes::operator(loaded, from.node)?.transfer_leadership(request).await;
     let leader =
         answer.map_err(|status| Failure::of_status(&status))?.into_inner().leader.unwrap_or_default();
-    let said =
-        format!("{} transferred leadership to node-{}, epoch {}", from.name(), leader.node, leader.epoch);
+    let said = format!(
+        "{} transferred leadership to node-{}, epoch {}",
+        from.node.name(),
+        leader.node,
+        leader.epoch
+    );
     Ok(Answer::line(
         said.clone(),
         json!({ "part": name, "leader": leader.node, "epoch": leader.epoch, "done": said }),
@@ -106,9 +116,9 @@ fn only_the_leader(loaded: &Loaded, name: &str, act: &str, status: &Status) -> F
 /// # Errors
 /// It is not a node, or not reachable, or leads, or knows no leader.
 async fn resync(loaded: &Loaded, name: &str) -> Result<Answer, Failure> {
-    let node = node_named(loaded, name)?;
-    let request = ResyncRequest { route: nodes::route(node) };
-    let told = nodes::operator(loaded, node)?.resync(request).await;
+    let replica = replica_named(loaded, name)?;
+    let request = ResyncRequest { route: nodes::route(replica) };
+    let told = nodes::operator(loaded, replica.node)?.resync(request).await;
     told.map_err(|status| Failure::of_status(&status))?;
     let said = format!(
         "{name} is quarantined: it serves no reads and does not lead until its database was replaced by the leader's \
@@ -122,9 +132,9 @@ async fn resync(loaded: &Loaded, name: &str) -> Result<Answer, Failure> {
 /// # Errors
 /// It is not a node, or not reachable, or does not lead.
 pub async fn hold_commit(loaded: &Loaded, name: &str, hold: bool) -> Result<Answer, Failure> {
-    let node = node_named(loaded, name)?;
-    let request = HoldCommitRequest { route: nodes::route(node), hold };
-    let held = nodes::operator(loaded, node)?.hold_commit(request).await;
+    let replica = replica_named(loaded, name)?;
+    let request = HoldCommitRequest { route: nodes::route(replica), hold };
+    let held = nodes::operator(loaded, replica.node)?.hold_commit(request).await;
     held.map_err(|status| only_the_leader(loaded, name, "hold-commit", &status))?;
     let said = if hold {
         format!(

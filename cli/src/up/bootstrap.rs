@@ -1,13 +1,14 @@
-//! The first start of a cluster: every node's folder is made once, with one membership that all know.
+//! The first start of a cluster: every replica's folder is made once, with one membership of its shard that all know.
 //!
-//! From then on a node's folder that is missing is never made anew by itself: an empty folder is *another* member
+//! From then on a replica's folder that is missing is never made anew by itself: an empty folder is *another* member
 //! (docs/PROTOCOL.md, 2, "Members"), and one that came back under the old identity could vote twice in one epoch and lose acknowledged
-//! writes. Such a node is left out, with what brings it back; the others start while a majority of them is there.
+//! writes. Its node is left out, with all of its replicas and with what brings it back; the others start while a majority of each
+//! shard is there.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use store_server::{InitialMember, initial_members, is_bootstrapped};
+use store_server::{InitialMember, group_folder, holds_replica, initial_members, is_bootstrapped};
 
 use super::founded::{self, Founded, FoundedNode};
 use crate::config::load::Loaded;
@@ -66,9 +67,9 @@ pub fn bootstrap(loaded: &Loaded) -> Result<Vec<LeftOut>, Failure> {
     let key = make::found(loaded)?;
     for node in &loaded.config.store.nodes {
         let place = node.folder_in(&folder);
-        if !is_bootstrapped(&place) {
-            let members = members_of(&founded, node.shard);
-            let shard = node.shard_of(loaded.config.store.shard_count());
+        for replica in node.replicas().filter(|replica| !holds_replica(&place, replica.shard)) {
+            let members = members_of(&founded, replica.shard);
+            let shard = replica.shard_of(loaded.config.store.shard_count());
             store_server::bootstrap(&loaded.config.cluster, shard, node.id, &place, &members)
                 .map_err(|e| Failure::refused(format!("node {}: {e}", node.id)))?;
         }
@@ -155,19 +156,29 @@ fn check_name(loaded: &Loaded, founded: &Founded, folder: &Path) -> Result<(), F
     .next("put the old name back, or give the new cluster another folder"))
 }
 
-/// An interrupted first start goes on with the nodes that it was begun with.
+/// An interrupted first start goes on with the replicas that it was begun with.
 fn check_initial_members(loaded: &Loaded, founded: &Founded) -> Result<(), Failure> {
-    let mut there: Vec<u64> = founded.nodes.iter().map(|node| node.id).collect();
-    let mut wanted: Vec<u64> = loaded.config.store.nodes.iter().map(|node| node.id).collect();
-    there.sort_unstable();
-    wanted.sort_unstable();
+    let there: BTreeSet<(u64, u64)> = founded.nodes.iter().map(|node| (node.id, node.shard)).collect();
+    let wanted = loaded.config.store.replicas();
+    let wanted: BTreeSet<(u64, u64)> = wanted.iter().map(|one| (one.node.id, one.shard)).collect();
     if there == wanted {
         return Ok(());
     }
-    Err(Failure::refused(format!(
-        "the configuration has the nodes {wanted:?}, but the cluster's first start was begun with {there:?}"
-    ))
-    .next("put those back and start it; then feira member add, or feira member remove"))
+    let ids = |all: &BTreeSet<(u64, u64)>| all.iter().map(|(id, _)| *id).collect::<BTreeSet<u64>>();
+    let (ids_there, ids_wanted) = (ids(&there), ids(&wanted));
+    let message = if ids_there == ids_wanted {
+        "the nodes of the configuration have other shards than when the cluster's first start was begun"
+            .to_owned()
+    } else {
+        let listed = |ids: BTreeSet<u64>| ids.into_iter().collect::<Vec<u64>>();
+        format!(
+            "the configuration has the nodes {:?}, but the cluster's first start was begun with {:?}",
+            listed(ids_wanted),
+            listed(ids_there)
+        )
+    };
+    Err(Failure::refused(message)
+        .next("put those back and start it; then feira member add, or feira member remove"))
 }
 
 /// Which of the nodes of a cluster that was founded before cannot be started.
@@ -175,13 +186,25 @@ fn check_nodes(loaded: &Loaded, founded: &Founded, folder: &Path) -> Result<Vec<
     let nodes = &loaded.config.store.nodes;
     let mut left_out: Vec<LeftOut> =
         nodes.iter().filter_map(|node| check_node(loaded, founded, node, folder)).collect();
-    for gone in founded.nodes.iter().filter(|gone| nodes.iter().all(|node| node.id != gone.id)) {
+    for gone in &founded.nodes {
+        let node = nodes.iter().find(|node| node.id == gone.id);
+        if node.is_some_and(|node| node.has(gone.shard)) || left_out.iter().any(|out| out.id == gone.id) {
+            continue;
+        }
+        let (id, file) = (gone.id, loaded.path.display());
+        let (what, remove) = match node {
+            None => ("is a node of the cluster".to_owned(), format!("member remove {id}")),
+            Some(_) => {
+                let shard = gone.shard;
+                (format!("has a replica of shard {shard}"), format!("member remove {id} --shard {shard}"))
+            }
+        };
         left_out.push(LeftOut {
-            id: gone.id,
-            why: format!("it is a node of the cluster, but not in {}", loaded.path.display()),
+            id,
+            why: format!("it {what}, but not in {file}"),
             next: format!(
                 "put it back into the file, or remove it from the group: {}",
-                loaded.command(&format!("member remove {}", gone.id))
+                loaded.command(&remove)
             ),
         });
     }
@@ -189,28 +212,57 @@ fn check_nodes(loaded: &Loaded, founded: &Founded, folder: &Path) -> Result<Vec<
     Ok(left_out)
 }
 
+/// A node is started with all of its replicas, or not at all.
 fn check_node(loaded: &Loaded, founded: &Founded, node: &Node, folder: &Path) -> Option<LeftOut> {
-    let place = node.folder_in(folder);
-    if is_bootstrapped(&place) {
-        return None;
-    }
-    let place = place.display();
-    if founded.nodes.iter().all(|known| known.id != node.id) {
+    let (id, place) = (node.id, node.folder_in(folder));
+    let lost: Vec<u64> = node.shards.iter().copied().filter(|shard| !holds_replica(&place, *shard)).collect();
+    let is_known = |shard: u64| founded.nodes.iter().any(|known| known.id == id && known.shard == shard);
+    if let Some(shard) = lost.iter().find(|shard| !is_known(**shard)) {
+        let is_new = node.shards.iter().all(|shard| !is_known(*shard));
+        let (of, place) = if is_new {
+            (String::new(), place)
+        } else {
+            (format!(" of shard {shard}"), group_folder(&place, *shard))
+        };
+        let add =
+            if is_new { format!("member add {id}") } else { format!("member add {id} --shard {shard}") };
         return Some(LeftOut {
-            id: node.id,
+            id,
             why: format!(
-                "it is in the configuration, but was never let into the group; {place} is not there"
+                "it is in the configuration, but was never let into the group{of}; {} is not there",
+                place.display()
             ),
-            next: loaded.command(&format!("member add {}", node.id)),
+            next: loaded.command(&add),
         });
     }
-    let what = if node.folder_in(folder).exists() { "holds no replica any more" } else { "is gone" };
-    let why = format!(
-        "the folder of node {} {what}: {place}. It is not made anew by itself: an empty folder is another member, \
-         and under the old identity it could vote against its own past",
-        node.id
-    );
-    Some(LeftOut::lost(loaded, node.id, why))
+    let shown = place.display();
+    let why = match lost.as_slice() {
+        [] => return None,
+        all if all.len() == node.shards.len() => {
+            let what = if place.exists() { "holds no replica any more" } else { "is gone" };
+            format!(
+                "the folder of node {id} {what}: {shown}. It is not made anew by itself: an empty folder is another member, \
+                 and under the old identity it could vote against its own past"
+            )
+        }
+        some => {
+            let (shards, are) = shards_in_words(some);
+            format!(
+                "node {id} holds no replica of {shards} any more: {shown}. {are} not made anew by itself: an empty folder is \
+                 another member, and under the old identity it could vote against its own past"
+            )
+        }
+    };
+    Some(LeftOut::lost(loaded, id, why))
+}
+
+/// Shards in words, and how a sentence about their replicas begins.
+fn shards_in_words(shards: &[u64]) -> (String, &'static str) {
+    let named: Vec<String> = shards.iter().map(u64::to_string).collect();
+    match named.as_slice() {
+        [one] => (format!("shard {one}"), "It is"),
+        several => (format!("the shards {}", several.join(", ")), "Each is"),
+    }
 }
 
 /// Refuses to start what could elect nobody.
@@ -266,6 +318,63 @@ mod tests {
         std::fs::remove_dir_all(place(2)).unwrap();
         let failure = bootstrap(&loaded).unwrap_err().to_string();
         assert!(failure.contains("1 of 3 voters") && failure.contains("node 3 is gone"), "{failure}");
+    }
+
+    /// Three nodes, each with a replica of each of two shards.
+    fn shared(folder: &Path) -> Loaded {
+        let mut loaded = loaded(folder);
+        loaded.config.store.nodes.iter_mut().for_each(|node| node.shards = vec![1, 2]);
+        loaded
+    }
+
+    #[test]
+    fn a_node_that_lost_one_of_its_replicas_is_left_out_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let loaded = shared(folder.path());
+        assert_eq!(bootstrap(&loaded).unwrap(), []);
+        assert_eq!(founded::read(&loaded.folder()).unwrap().unwrap().nodes.len(), 6);
+        assert_eq!(bootstrap(&loaded).unwrap(), []);
+        let place = |at: usize| loaded.config.store.nodes[at].folder_in(&loaded.folder());
+        std::fs::remove_dir_all(group_folder(&place(1), 2)).unwrap();
+        let told = bootstrap(&loaded).unwrap()[0].to_string();
+        assert!(told.contains("node 2 holds no replica of shard 2 any more"), "{told}");
+        assert!(told.contains("member replace 2"), "{told}");
+        std::fs::remove_dir_all(group_folder(&place(1), 1)).unwrap();
+        let told = bootstrap(&loaded).unwrap()[0].to_string();
+        assert!(told.contains("the folder of node 2 holds no replica any more"), "{told}");
+        std::fs::remove_dir_all(group_folder(&place(2), 2)).unwrap();
+        let failure = bootstrap(&loaded).unwrap_err().to_string();
+        assert!(failure.contains("1 of 3 voters of shard 1"), "{failure}");
+    }
+
+    #[test]
+    fn an_interrupted_first_start_makes_the_replicas_that_are_not_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut loaded = shared(folder.path());
+        assert_eq!(bootstrap(&loaded).unwrap(), []);
+        let mut begun = founded::read(&loaded.folder()).unwrap().unwrap();
+        begun.complete = false;
+        founded::write(&loaded.folder(), &begun).unwrap();
+        let lost = group_folder(&loaded.config.store.nodes[2].folder_in(&loaded.folder()), 2);
+        std::fs::remove_dir_all(&lost).unwrap();
+        loaded.config.store.nodes[0].shards = vec![1];
+        assert!(bootstrap(&loaded).unwrap_err().to_string().contains("other shards"));
+        loaded.config.store.nodes[0].shards = vec![1, 2];
+        assert_eq!(bootstrap(&loaded).unwrap(), []);
+        assert!(lost.join("meta").exists());
+    }
+
+    #[test]
+    fn a_replica_that_the_file_has_too_many_or_too_few_leaves_its_node_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut loaded = shared(folder.path());
+        bootstrap(&loaded).unwrap();
+        loaded.config.store.nodes[2].shards = vec![1];
+        let told = bootstrap(&loaded).unwrap()[0].to_string();
+        assert!(told.contains("member remove 3 --shard 2"), "{told}");
+        loaded.config.store.nodes[2].shards = vec![1, 2, 3];
+        let told = bootstrap(&loaded).unwrap()[0].to_string();
+        assert!(told.contains("of shard 3") && told.contains("member add 3 --shard 3"), "{told}");
     }
 
     #[test]

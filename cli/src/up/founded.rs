@@ -1,4 +1,4 @@
-//! `cluster.json` in a cluster's folder: which nodes' folders were made here, and for whom. From then on a folder that is
+//! `cluster.json` in a cluster's folder: which replicas' folders were made here, and for whom. From then on a folder that is
 //! missing is known to be lost, and is never made anew by itself.
 //!
 //! It is a note, not the truth: the group's log has the members. `feira member` keeps it in step.
@@ -21,15 +21,15 @@ pub struct Founded {
     pub cluster: String,
     /// Every initial member's folder was made: none may be made again.
     pub complete: bool,
-    /// The nodes.
+    /// The replicas: a node of several shards is there once for each.
     pub nodes: Vec<FoundedNode>,
 }
 
-/// A node whose folder was made.
+/// A replica whose folder was made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FoundedNode {
-    /// Its id.
+    /// Its node's id.
     pub id: u64,
     /// The random identity of its folder.
     pub incarnation: u64,
@@ -90,27 +90,29 @@ pub fn write(folder: &Path, founded: &Founded) -> Result<(), Failure> {
     atomic_write::replace(&path(folder), &text)
 }
 
-/// Notes a node, in the place of what was noted of it before. Where nothing was founded nothing is noted: the cluster
+/// Notes a replica, in the place of what was noted of it before. Where nothing was founded nothing is noted: the cluster
 /// was founded on another machine.
 ///
 /// # Errors
 /// The note cannot be read or written.
 pub fn note(folder: &Path, node: FoundedNode) -> Result<(), Failure> {
     let Some(mut founded) = read(folder)? else { return Ok(()) };
-    founded.nodes.retain(|known| known.id != node.id);
+    let is_same = |known: &FoundedNode| known.id == node.id && known.shard == node.shard;
+    founded.nodes.retain(|known| !is_same(known));
     founded.nodes.push(node);
-    founded.nodes.sort_by_key(|node| node.id);
+    founded.nodes.sort_by_key(|node| (node.shard, node.id));
     write(folder, &founded)
 }
 
-/// Forgets a node that was removed from the group.
+/// Forgets a replica that was removed from its group.
 ///
 /// # Errors
 /// The note cannot be read or written.
-pub fn forget(folder: &Path, id: u64) -> Result<(), Failure> {
+pub fn forget(folder: &Path, id: u64, shard: u64) -> Result<(), Failure> {
     let Some(mut founded) = read(folder)? else { return Ok(()) };
-    if founded.nodes.iter().any(|node| node.id == id) {
-        founded.nodes.retain(|node| node.id != id);
+    let before = founded.nodes.len();
+    founded.nodes.retain(|known| known.id != id || known.shard != shard);
+    if founded.nodes.len() < before {
         write(folder, &founded)?;
     }
     Ok(())
@@ -135,7 +137,23 @@ mod tests {
         note(folder.path(), node(4, false)).unwrap();
         note(folder.path(), node(4, true)).unwrap();
         assert_eq!(read(folder.path()).unwrap().unwrap().nodes, [node(1, true), node(4, true)]);
-        forget(folder.path(), 1).unwrap();
+        forget(folder.path(), 1, 1).unwrap();
         assert_eq!(read(folder.path()).unwrap().unwrap().nodes, [node(4, true)]);
+    }
+
+    #[test]
+    fn each_replica_of_a_node_is_noted_for_itself() {
+        let folder = tempfile::tempdir().unwrap();
+        let of = |id, shard, voter| FoundedNode { shard, ..node(id, voter) };
+        let all = vec![of(1, 1, true), of(2, 1, true), of(1, 2, true), of(2, 2, true)];
+        let founded = Founded { cluster: "c".into(), complete: true, nodes: all };
+        write(folder.path(), &founded).unwrap();
+        note(folder.path(), of(1, 2, false)).unwrap();
+        let nodes = || read(folder.path()).unwrap().unwrap().nodes;
+        assert_eq!(nodes(), [of(1, 1, true), of(2, 1, true), of(1, 2, false), of(2, 2, true)]);
+        forget(folder.path(), 1, 1).unwrap();
+        assert_eq!(nodes(), [of(2, 1, true), of(1, 2, false), of(2, 2, true)]);
+        forget(folder.path(), 1, 3).unwrap();
+        assert_eq!(nodes().len(), 3);
     }
 }

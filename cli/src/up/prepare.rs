@@ -145,6 +145,7 @@ fn fresh(shape: &Up) -> Fresh {
     Fresh {
         shards: shape.shards.unwrap_or(1),
         nodes: shape.nodes.unwrap_or(3),
+        apart: shape.apart,
         admin_portals: shape.admin_portals.unwrap_or(1),
         client_portals: shape.client_portals.unwrap_or(1),
         broker: shape.broker.unwrap_or(BrokerKind::Embedded),
@@ -166,10 +167,9 @@ fn write_new(path: &Path, text: &str) -> Result<(), Failure> {
 
 fn check_shape(loaded: &Loaded, shape: &Up) -> Result<(), Failure> {
     let config = &loaded.config;
-    let shards = config.store.shards().len();
     let counts = [
-        ("--shards", shape.shards, shards),
-        ("--nodes", shape.nodes, config.store.nodes.len() / shards.max(1)),
+        ("--shards", shape.shards, config.store.shards().len()),
+        ("--nodes", shape.nodes, config.store.of_shard(1).count()),
         ("--admin-portals", shape.admin_portals, config.admin_portals.len()),
         ("--client-portals", shape.client_portals, config.client_portals.len()),
     ];
@@ -181,6 +181,13 @@ fn check_shape(loaded: &Loaded, shape: &Up) -> Result<(), Failure> {
             ))
             .next("change the file (portals), or name another with --config"));
         }
+    }
+    if shape.apart && config.store.is_shared() {
+        return Err(Failure::usage(format!(
+            "--apart shapes a new cluster; {} has nodes with replicas of several shards",
+            loaded.path.display()
+        ))
+        .next("name another file with --config"));
     }
     if shape.broker.is_some_and(|asked| asked != config.broker.kind) {
         return Err(Failure::usage(format!(
@@ -247,6 +254,25 @@ mod tests {
         assert!(refused.message.contains("lease_ms"), "{refused}");
         assert!(is_empty(folder.path()));
         assert_eq!(at(folder.path(), &shape(3)).unwrap().config.store.nodes.len(), 3);
+    }
+
+    #[test]
+    fn shards_are_on_the_same_nodes_unless_they_are_to_stand_apart() {
+        let shape =
+            |apart: bool| Up { shards: Some(2), nodes: Some(3), any_ports: true, apart, ..Up::default() };
+        let shared = tempfile::tempdir().unwrap();
+        let nodes = |loaded: &Loaded| -> Vec<Vec<u64>> {
+            loaded.config.store.nodes.iter().map(|node| node.shards.clone()).collect()
+        };
+        assert_eq!(nodes(&at(shared.path(), &shape(false)).unwrap()), vec![vec![1, 2]; 3]);
+        at(shared.path(), &shape(false)).unwrap();
+        let refused = at(shared.path(), &shape(true)).unwrap_err();
+        assert!(refused.message.contains("--apart shapes a new cluster"), "{refused}");
+        let apart = tempfile::tempdir().unwrap();
+        let ones = [vec![vec![1]; 3], vec![vec![2]; 3]].concat();
+        assert_eq!(nodes(&at(apart.path(), &shape(true)).unwrap()), ones);
+        at(apart.path(), &shape(true)).unwrap();
+        at(apart.path(), &shape(false)).unwrap();
     }
 
     #[test]

@@ -92,13 +92,11 @@ fn do_without(
     let Some(founded) = founded::read(&supervisor.loaded.folder())? else { return Err(failure) };
     let why = failure.message;
     // What cannot be used any more says so itself.
-    let one = if why.contains(REPLACE) {
-        LeftOut::lost(&supervisor.loaded, id, why)
-    } else {
-        let next =
-            format!("mend what it says, then {}", supervisor.loaded.command(&format!("node start {id}")));
-        LeftOut { id, why, next }
+    let next = match replacement(id, &why) {
+        Some(replace) => supervisor.loaded.command(&replace),
+        None => format!("mend what it says, then {}", supervisor.loaded.command(&format!("node start {id}"))),
     };
+    let one = LeftOut { id, why, next };
     left_out.push(one);
     require_majority(&founded, left_out)?;
     supervisor.leave_out([id].into_iter());
@@ -109,12 +107,23 @@ fn do_without(
 /// and starting it again would only end the same way.
 #[must_use]
 pub fn way_back(loaded: &Loaded, part: &Part, last_words: &str) -> String {
-    match part.kind {
-        Kind::Node(id) if last_words.contains(REPLACE) => {
-            format!("bring it back: {}", loaded.command(&format!("member replace {id}")))
-        }
-        _ => format!("start it again with feira node start {}", part.name),
+    let replace = match part.kind {
+        Kind::Node(id) => replacement(id, last_words),
+        _ => None,
+    };
+    match replace {
+        Some(replace) => format!("bring it back: {}", loaded.command(&replace)),
+        None => format!("start it again with feira node start {}", part.name),
     }
+}
+
+/// The command that a node has named for a replica that cannot be used any more.
+fn replacement(id: u64, last_words: &str) -> Option<String> {
+    let (_, rest) = last_words.rsplit_once(REPLACE)?;
+    let mut after_id = rest.split_whitespace().skip(1);
+    let shard = after_id.next().filter(|word| *word == "--shard").and_then(|_| after_id.next());
+    let of = shard.map_or_else(String::new, |shard| format!(" --shard {shard}"));
+    Some(format!("{REPLACE} {id}{of}"))
 }
 
 /// Whether a part has said that its files cannot be used any more: it would say so again at every start.
@@ -156,7 +165,7 @@ pub async fn serves(config: &Config, part: &Part) -> bool {
     match part.kind {
         Kind::Broker => broker(&part.address).await,
         Kind::Node(id) => match nodes::node_of(config, id) {
-            Ok(node) => nodes::status(node).await.is_ok(),
+            Ok(node) => nodes::serves(node).await,
             Err(_) => false,
         },
         Kind::AdminPortal(_) | Kind::ClientPortal(_) => nodes::portal_status(&part.address).await.is_ok(),
@@ -198,5 +207,22 @@ pub async fn has_leader(config: &Config) -> bool {
     match nodes::leader(config).await {
         Some((_, status)) => status.applied.is_some_and(|applied| applied.epoch == status.epoch),
         None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_that_a_node_names_is_the_one_that_is_told() {
+        let said = "the others serve; bring that replica back empty: feira --config f.toml member replace 3";
+        assert_eq!(replacement(3, said).unwrap(), "member replace 3");
+        assert_eq!(
+            replacement(3, &format!("{said} --shard 2\nended")).unwrap(),
+            "member replace 3 --shard 2"
+        );
+        assert_eq!(replacement(3, &format!("{said}\nended")).unwrap(), "member replace 3");
+        assert_eq!(replacement(3, "no disk"), None);
     }
 }

@@ -152,7 +152,7 @@ async fn with_holders(failure: Failure, parts: &[Part]) -> Failure {
     let held: Vec<&String> = held.filter(|address| failure.message.contains(address.as_str())).collect();
     let mut told = failure;
     for address in held {
-        if let Ok(status) = nodes::status_at(address).await {
+        if let Ok(status) = nodes::status_at(address, None).await {
             told.message.push_str(&format!("\n  {address} is the port of {}", whose::name_of(&status)));
         }
     }

@@ -20,7 +20,7 @@ use super::parts::{Kind, Part, parts};
 use super::voice::Voice;
 use crate::args::Act;
 use crate::config::load::{Loaded, Sources, load};
-use crate::config::shape::BrokerKind;
+use crate::config::shape::{BrokerKind, Node};
 use crate::failure::Failure;
 use crate::private;
 use crate::reach::whose::named;
@@ -189,11 +189,18 @@ impl Supervisor {
         self.children.iter().for_each(|child| child.trim_log(bytes.saturating_mul(LOG_TIMES_MAX), kept));
     }
 
-    /// Breaks or mends a part; says what was done.
+    /// Breaks or mends a part; says what was done, and to which replicas if a node holds several.
     ///
     /// # Errors
     /// There is no such part, or it is not in a state for this.
     pub async fn act(&mut self, name: &str, act: Act) -> Result<String, Failure> {
+        let done = self.act_on(name, act).await?;
+        let node = self.loaded.config.store.nodes.iter().find(|node| node.name() == name);
+        let of = node.map(Node::with_its_replicas).unwrap_or_default();
+        Ok(if of.is_empty() { done } else { format!("{done}, {of}") })
+    }
+
+    async fn act_on(&mut self, name: &str, act: Act) -> Result<String, Failure> {
         let (program, loaded) = (self.program.clone(), self.loaded.clone());
         let child = self.child(name)?;
         child.notice();

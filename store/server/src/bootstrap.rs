@@ -121,11 +121,21 @@ pub(crate) fn membership(shard: Shard, initial_members: &[InitialMember]) -> Mem
     Membership { voters, outgoing: Vec::new(), learners: Vec::new(), owned: shard.owned() }
 }
 
-/// Whether the folder of a node holds a replica already.
+/// Whether the folder of a node holds a replica already, of whatever group.
 #[must_use]
 pub fn is_bootstrapped(folder: &Path) -> bool {
     let groups = std::fs::read_dir(folder.join("groups")).into_iter().flatten().flatten();
-    groups.into_iter().any(|group| group.path().join("meta").exists())
+    groups.into_iter().any(|group| is_replica(&group.path()))
+}
+
+/// Whether the folder of a node holds the replica of this group.
+#[must_use]
+pub fn holds_replica(folder: &Path, group: u64) -> bool {
+    is_replica(&group_folder(folder, group))
+}
+
+fn is_replica(folder: &Path) -> bool {
+    folder.join("meta").exists()
 }
 
 #[cfg(test)]
@@ -146,6 +156,23 @@ mod tests {
         bootstrap("c", Shard::ONLY, 1, folder.path(), &initial_members).expect("an empty folder");
         assert!(is_bootstrapped(folder.path()));
         assert!(bootstrap("c", Shard::ONLY, 1, folder.path(), &initial_members).is_err(), "never twice");
+    }
+
+    #[test]
+    fn a_node_holds_replicas_of_several_groups_each_made_once() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let one = initial_members([(1, "localhost:1".to_owned())]);
+        let shards = [1, 2, 3].map(|group| Shard { group, of: 3 });
+        for (made, shard) in shards.into_iter().enumerate() {
+            let there = shards.map(|shard| holds_replica(folder.path(), shard.group));
+            assert_eq!(there.map(usize::from).iter().sum::<usize>(), made);
+            bootstrap("c", shard, 1, folder.path(), &one).expect("a folder of its own");
+            assert!(bootstrap("c", shard, 1, folder.path(), &one).is_err(), "never twice");
+        }
+        std::fs::remove_dir_all(group_folder(folder.path(), 2)).expect("removed");
+        assert!(is_bootstrapped(folder.path()) && !holds_replica(folder.path(), 2));
+        assert_ne!(join("c", shards[1], 1, folder.path()).expect("empty again"), one[0].incarnation);
+        assert!(holds_replica(folder.path(), 2));
     }
 
     #[test]

@@ -71,7 +71,7 @@ mod trace;
 
 pub use crate::backup::Source;
 pub use crate::bootstrap::{
-    InitialMember, bootstrap, initial_members, is_bootstrapped, join, random_incarnation,
+    InitialMember, bootstrap, holds_replica, initial_members, is_bootstrapped, join, random_incarnation,
 };
 pub use crate::config::{
     Config, Login, Peer, Routing, ShardNodes, group_folder, reachable_address, split_address,

@@ -36,6 +36,9 @@ struct Arguments {
     /// Store nodes of each shard
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(3..=4))]
     nodes: u64,
+    /// The shards are on the same nodes, each of which holds a replica of every one
+    #[arg(long)]
+    shared: bool,
     /// Milliseconds at most between two operations of one client
     #[arg(long, default_value_t = Volume::default().pace_ms)]
     pace_ms: u64,
@@ -96,6 +99,7 @@ fn settings(arguments: Arguments) -> Settings {
         },
         shards: arguments.shards,
         nodes: arguments.nodes,
+        shared: arguments.shared,
         volume: Volume { pace_ms: arguments.pace_ms, ..Volume::default() },
     }
 }

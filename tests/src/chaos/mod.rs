@@ -73,6 +73,8 @@ pub struct Settings {
     pub shards: u64,
     /// Store nodes of each.
     pub nodes: u64,
+    /// Those are the same nodes for all shards.
+    pub shared: bool,
     /// How much is asked.
     pub volume: Volume,
 }
@@ -122,6 +124,7 @@ fn prepare(settings: &Settings, report: &mut Report) -> (Cluster, BTreeMap<Strin
     let options = Options {
         shards: settings.shards,
         nodes: settings.nodes,
+        shared: settings.shared,
         embedded_broker: true,
         store: if wants_disks { ON_SMALL_DISKS } else { ON_LARGE_DISKS },
         wired: faults.iter().any(|fault| fault.needs_wires()),
@@ -181,7 +184,7 @@ fn conclude(cluster: &Cluster, shared: &Shared, report: &mut Report) {
     for shard in cluster.shards() {
         let nodes = cluster.nodes_of(shard).into_iter();
         let logs: Vec<(String, String)> = nodes.map(|node| (node.clone(), cluster.log_of(&node))).collect();
-        let leaders = elections::leaders(logs.iter().map(|(node, log)| (node.as_str(), log.as_str())));
+        let leaders = elections::leaders(shard, logs.iter().map(|(node, log)| (node.as_str(), log.as_str())));
         report.leaders += leaders.unwrap_or_else(|what| panic!("{what}")).len();
     }
     report.operations = shared.tally.counts();

@@ -1,7 +1,7 @@
 //! The source of harm to a running cluster, which it takes back. The node that is hit, and the time, are chosen by the seed;
 //! what the cluster does in between is not, so a seed gives the same faults and not the same run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -190,12 +190,14 @@ fn number(node: &str) -> u64 {
 async fn in_turn(cluster: &mut Cluster, load: &Load) {
     let shards: Vec<Vec<String>> = cluster.shards().map(|shard| cluster.nodes_of(shard)).collect();
     for turn in 0..shards[0].len() {
-        for nodes in &shards {
-            cluster.kill(&nodes[turn]);
+        // A node may be of several shards.
+        let hit: BTreeSet<&String> = shards.iter().map(|nodes| &nodes[turn]).collect();
+        for node in &hit {
+            cluster.kill(node);
         }
         load.more(WRITES_BETWEEN, PATIENCE).await;
-        for nodes in &shards {
-            cluster.run(&nodes[turn]);
+        for node in &hit {
+            cluster.run(node);
         }
         for (shard, nodes) in cluster.shards().zip(&shards) {
             back(cluster, shard, &nodes[turn]).await;
@@ -216,9 +218,10 @@ async fn rolling_restart(cluster: &mut Cluster, load: &Load) {
 /// Waits until a restarted node follows and has what the leader had committed when asked.
 async fn back(cluster: &Cluster, shard: u64, node: &str) {
     let leader = cluster.leader_of(shard).await;
-    let goal = wait::until("the leader's word", PATIENCE, || cluster.status(&leader)).await.committed;
+    let goal =
+        wait::until("the leader's word", PATIENCE, || cluster.status_in(shard, &leader)).await.committed;
     wait::until(&format!("{node} to catch up"), PATIENCE, || async {
-        let status = cluster.status(node).await.map_err(|error| error.to_string())?;
+        let status = cluster.status_in(shard, node).await.map_err(|error| error.to_string())?;
         let applied = status.applied.unwrap_or_default().offset;
         if applied >= goal { Ok(()) } else { Err(format!("{applied} of {goal}")) }
     })

@@ -8,7 +8,7 @@ use proto::portal::admin_client::AdminClient;
 use proto::portal::shop_client::ShopClient;
 use proto::store::cluster_client::ClusterClient;
 use proto::store::kv_client::KvClient;
-use proto::store::{StatusRequest, StatusResponse};
+use proto::store::{Route, StatusRequest, StatusResponse};
 use store_client::operator::Operator;
 use store_client::{Config, Replicated, Sharded};
 use store_keys::{ClusterId, ClusterKey, KeyFile};
@@ -83,7 +83,8 @@ impl Cluster {
         let (shards, each) = self.shards;
         let places = self.node_places();
         let of_shard = |shard: u64| {
-            let nodes = places.iter().filter(|(id, _)| shards == 1 || (id - 1) / each == shard).cloned();
+            let is_of = |id: u64| shards == 1 || self.shared || (id - 1) / each == shard;
+            let nodes = places.iter().filter(|(id, _)| is_of(*id)).cloned();
             Config { cluster: Some(self.id()), deadline, ..Config::of_nodes(nodes) }
         };
         Arc::new(Sharded::new((0..shards).map(of_shard).collect()).expect("addresses are in order"))
@@ -114,12 +115,24 @@ impl Cluster {
         KeyFile::parse(&text).expect("a key file").id()
     }
 
-    /// What a node says of itself.
+    /// What a node says of itself; one of several shards, of its first replica.
     ///
     /// # Errors
     /// It does not answer.
     pub async fn status(&self, node: &str) -> Result<StatusResponse, tonic::Status> {
-        let request = StatusRequest { route: None };
+        self.status_by(node, None).await
+    }
+
+    /// What a node says of its replica of a shard.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub async fn status_in(&self, shard: u64, node: &str) -> Result<StatusResponse, tonic::Status> {
+        self.status_by(node, Some(Route::to(shard, 1))).await
+    }
+
+    async fn status_by(&self, node: &str, route: Option<Route>) -> Result<StatusResponse, tonic::Status> {
+        let request = StatusRequest { route };
         let mut client = ClusterClient::new(self.channel(node));
         Ok(client.status(with_timeout(request)).await?.into_inner())
     }

@@ -18,7 +18,8 @@ impl Cluster {
         wait::until("equal replicas", PATIENCE, || async {
             let mut states = Vec::new();
             for node in self.nodes_of(shard) {
-                let status = self.status(&node).await.map_err(|error| format!("{node}: {error}"))?;
+                let status = self.status_in(shard, &node).await;
+                let status = status.map_err(|error| format!("{node}: {error}"))?;
                 states.push((status.applied, status.last, status.state_hash));
             }
             let equal = states.windows(2).all(|pair| pair[0] == pair[1]);

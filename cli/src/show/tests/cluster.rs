@@ -23,6 +23,7 @@ use crate::import::report::report;
 use crate::import::send::Refusals;
 use crate::log::show::Shown;
 use crate::member::group::GroupView;
+use crate::member::list::Listed;
 use crate::show::answer::Answer;
 use crate::up::view::PartView;
 use crate::{audit, demo, log, member, status, up};
@@ -102,6 +103,31 @@ fn status_is_one_row_a_node() {
 }
 
 #[test]
+fn status_of_a_ring_is_one_row_a_replica() {
+    let mut config = Config::default();
+    config.store.nodes.iter_mut().for_each(|node| node.shards = vec![1, 2]);
+    let sick = StatusResponse {
+        problem: "quarantined since e111:123400112: a majority has another state hash there than this node's database"
+            .into(),
+        quarantined: "since e111:123400112".into(),
+        ..node(1, Role::Follower)
+    };
+    let down =
+        || Err(Failure::of_status(&tonic::Status::unavailable("tcp connect error: connection refused")));
+    let nodes = vec![
+        Ok(node(1, Role::Leader)),
+        down(),
+        Ok(node(3, Role::Follower)),
+        Ok(sick),
+        down(),
+        Ok(node(3, Role::Leader)),
+    ];
+    answers("status-ring", &status::of_nodes(&config, &nodes));
+    let health = Health::of(&config, &Seen { nodes, portals: Vec::new(), broker: true });
+    answers("health-ring", &Answer::line(health.line(), health.document()));
+}
+
+#[test]
 fn members_are_shown_with_how_far_they_are() {
     let member = |node: u64, part: MemberPart| MemberStatus {
         member: Some(Member {
@@ -131,7 +157,10 @@ fn members_are_shown_with_how_far_they_are() {
     let view = GroupView::of("store-1.shop.example:7401".into(), status);
     let others = "node 5 does not run and is not in the group: feira member add 5 lets it in, feira member remove 5 takes it \
                   out of the configuration";
-    answers("member-list", &member::list::answer(&view, (Vec::new(), vec![others.into()])));
+    let listed = |shard, others| Listed { shard, view: view.clone(), others };
+    answers("member-list", &member::list::answer(listed(1, (Vec::new(), vec![others.into()]))));
+    let ring = vec![listed(1, (Vec::new(), vec![others.into()])), listed(2, (Vec::new(), Vec::new()))];
+    answers("member-list-ring", &member::list::answer_of_ring(ring));
 }
 
 fn lines() -> Vec<LogLine> {
