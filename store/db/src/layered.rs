@@ -164,12 +164,8 @@ impl<T: Table> Layered<T> {
                 if mutant!(FlushWithoutState) && space == Space::State {
                     continue;
                 }
-                for (key, row) in frozen.rows(space).from(&[]) {
-                    match &row.value {
-                        Some(value) => below.put(space, &key, value)?,
-                        None => drop(below.delete(space, &key)?),
-                    }
-                }
+                let rows = frozen.rows(space).from(&[]);
+                below.lay(space, rows.map(|(key, row)| (key, row.value.as_deref())))?;
             }
             Ok(())
         })?;
