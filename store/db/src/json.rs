@@ -19,11 +19,11 @@ use crate::plain_json;
 
 /// A change of bytes.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Edit {
+pub(crate) struct Edit<'v> {
     /// What goes.
     pub(crate) range: Range<usize>,
     /// What comes in its place.
-    pub(crate) text: Vec<u8>,
+    pub(crate) text: Cow<'v, [u8]>,
 }
 
 /// The bytes of the value at `pointer`; `None` if the data is not JSON or the pointer leads nowhere.
@@ -42,9 +42,9 @@ pub(crate) fn find_integer(data: &[u8], pointer: &str) -> Option<(Range<usize>, 
 }
 
 /// How to set the value at `pointer`: in place of the one there, or as a new last member of the object above.
-pub(crate) fn set(data: &[u8], pointer: &str, value: &[u8]) -> Option<Edit> {
+pub(crate) fn set<'v>(data: &[u8], pointer: &str, value: &'v [u8]) -> Option<Edit<'v>> {
     if let Some(range) = find(data, pointer) {
-        return Some(Edit { range, text: value.to_vec() });
+        return Some(Edit { range, text: value.into() });
     }
     let (above, name) = pointer.rsplit_once('/')?;
     let object = find(data, above)?;
@@ -52,11 +52,11 @@ pub(crate) fn set(data: &[u8], pointer: &str, value: &[u8]) -> Option<Edit> {
     let name = serde_json::to_string(&unescaped(name)).ok()?;
     let comma = if inner.iter().all(|byte| byte.is_ascii_whitespace()) { "" } else { "," };
     let text = [comma.as_bytes(), name.as_bytes(), b":", value].concat();
-    Some(Edit { range: object.end - 1..object.end - 1, text })
+    Some(Edit { range: object.end - 1..object.end - 1, text: text.into() })
 }
 
 /// Carries an edit out.
-pub(crate) fn edited(data: &[u8], edit: &Edit) -> Vec<u8> {
+pub(crate) fn edited(data: &[u8], edit: &Edit<'_>) -> Vec<u8> {
     [&data[..edit.range.start], &edit.text, &data[edit.range.end..]].concat()
 }
 

@@ -235,13 +235,13 @@ pub struct OwnLayer {
 }
 
 impl OwnLayer {
-    fn set(&mut self, space: Space, key: &[u8], value: Option<&[u8]>, is_new: bool) {
+    fn set(&mut self, space: Space, key: &[u8], value: Option<Box<[u8]>>, is_new: bool) {
         assert_key(key);
         let front = &mut self.fronts.get_mut()[usize::from(space.number())];
         if value.is_some() && key < &**front {
             *front = key.into();
         }
-        self.rows.set(space, key, Row { value: value.map(Into::into), is_new });
+        self.rows.set(space, key, Row { value, is_new });
     }
 }
 
@@ -283,7 +283,17 @@ impl Write for Writing<'_> {
         match self {
             Writing::Through(below) => below.put(space, key, value),
             Writing::Layered { own, .. } => {
-                own.set(space, key, Some(value), false);
+                own.set(space, key, Some(value.into()), false);
+                Ok(())
+            }
+        }
+    }
+
+    fn put_owned(&mut self, space: Space, key: &[u8], value: Vec<u8>) -> Result<(), Error> {
+        match self {
+            Writing::Through(below) => below.put(space, key, &value),
+            Writing::Layered { own, .. } => {
+                own.set(space, key, Some(value.into()), false);
                 Ok(())
             }
         }
@@ -293,7 +303,7 @@ impl Write for Writing<'_> {
         match self {
             Writing::Through(below) => below.insert(space, key, value),
             Writing::Layered { own, .. } => {
-                own.set(space, key, Some(value), true);
+                own.set(space, key, Some(value.into()), true);
                 Ok(())
             }
         }

@@ -122,6 +122,13 @@ pub trait Write: Read {
     fn insert(&mut self, space: Space, key: &[u8], value: &[u8]) -> Result<(), Error> {
         self.put(space, key, value)
     }
+    /// [`Write::put`] of a value that the caller wants no more.
+    ///
+    /// # Errors
+    /// The table cannot be written.
+    fn put_owned(&mut self, space: Space, key: &[u8], value: Vec<u8>) -> Result<(), Error> {
+        self.put(space, key, &value)
+    }
     /// Creates behind every other key of the space: cheaper than [`Write::put`], and leaves pages full.
     ///
     /// # Errors
@@ -140,13 +147,6 @@ pub trait Write: Read {
     fn remove(&mut self, space: Space, key: &[u8]) -> Result<(), Error> {
         self.delete(space, key).map(drop)
     }
-    /// Empties a space.
-    ///
-    /// # Errors
-    /// The table cannot be written.
-    fn clear(&mut self, space: Space) -> Result<(), Error>;
-}
-
     /// Lays rows, which come in the order of their keys, over those that are there; `None`: the row goes, if it is there. Cheaper than
     /// [`Write::put`] and [`Write::delete`] of each, for a table that goes on from one row to the next.
     ///
@@ -168,6 +168,13 @@ pub trait Write: Read {
         }
         Ok(())
     }
+    /// Empties a space.
+    ///
+    /// # Errors
+    /// The table cannot be written.
+    fn clear(&mut self, space: Space) -> Result<(), Error>;
+}
+
 /// A transactional, sorted table. A handle: clones are of the same table, and many may read while one writes.
 pub trait Table: Clone + Send + Sync + 'static {
     /// A read transaction.
