@@ -35,7 +35,7 @@ use store_core::mutant;
 
 use crate::error::Error;
 pub use crate::layer::Limits;
-use crate::layer::{Layer, Row, walk_over};
+use crate::layer::{Layer, Row, Sought, walk_over};
 use crate::table::{Read, Space, Table, Visit, Write, assert_key, not_in_order};
 
 /// A page below, of which a flush writes one a row at most, about.
@@ -199,15 +199,19 @@ impl Reading<'_> {
     fn layers(&self) -> impl Iterator<Item = &Layer> {
         self.view.into_iter().flat_map(View::layers)
     }
+
+    fn find(&self, sought: Sought<'_>) -> Result<Option<&[u8]>, Error> {
+        match self.layers().find_map(|layer| layer.get(sought)) {
+            Some(value) => Ok(value),
+            None => self.below.get(sought.space, sought.key),
+        }
+    }
 }
 
 impl Read for Reading<'_> {
     fn get(&self, space: Space, key: &[u8]) -> Result<Option<&[u8]>, Error> {
         assert_key(key);
-        match self.layers().find_map(|layer| layer.get(space, key)) {
-            Some(value) => Ok(value),
-            None => self.below.get(space, key),
-        }
+        self.find(Sought::new(space, key))
     }
 
     fn walk(&self, space: Space, from: &[u8], visit: &mut Visit<'_>) -> Result<(), Error> {
@@ -249,10 +253,14 @@ impl Read for Writing<'_> {
     fn get(&self, space: Space, key: &[u8]) -> Result<Option<&[u8]>, Error> {
         match self {
             Writing::Through(below) => below.get(space, key),
-            Writing::Layered { own, before } => match own.rows.get(space, key) {
-                Some(value) => Ok(value),
-                None => before.get(space, key),
-            },
+            Writing::Layered { own, before } => {
+                assert_key(key);
+                let sought = Sought::new(space, key);
+                match own.rows.get(sought) {
+                    Some(value) => Ok(value),
+                    None => before.find(sought),
+                }
+            }
         }
     }
 
