@@ -1,11 +1,11 @@
-//! What a hop of the ring costs: one client reads, linearizably and one record after another, records of all shards at the leader of one
+//! The cost of a hop of the ring: one client reads, linearizably and one record after another, records of all shards at the leader of one
 //! shard, and tells the latencies by the hops that each answer says it took. `docs/evidence/ring.md` has what came out.
 //!
 //! ```text
 //!   feira up --shards 6 --nodes 1 --apart --set store.routing=neighbours
 //!   cargo run --release -p feira-tests --no-default-features --example hops -- 127.0.0.1:7501 20000
 //! ```
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+#![allow(clippy::print_stdout, clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
 use std::time::Instant;
