@@ -66,12 +66,14 @@ fn listed_order(number: u64) -> (Txn, Identity) {
     let random = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
     let (cid, pid) = ((random >> 33) % 100, (random >> 43) % PRODUCTS);
     let oid = format!("{:024x}", u128::from(random) << 32 | u128::from(number));
-    let (client, order, product) = (format!("c/{{{cid}}}"), format!("o/{{{cid}}}/{oid}"), format!("p/{{{pid}}}"));
+    let (client, order, product) =
+        (format!("c/{{{cid}}}"), format!("o/{{{cid}}}/{oid}"), format!("p/{{{pid}}}"));
     let stock = format!("s/{{{pid}}}");
     let now_ms = 1_800_000_000_000 + i64::try_from(number).unwrap();
     let row = format!("i/o/open/{:013}/{{{cid}}}/{oid}", 9_999_999_999_999 - now_ms);
     let times = format!("\"created_ms\":{now_ms},\"changed_ms\":{now_ms}");
-    let line = format!("{{\"pid\":\"{pid}\",\"description\":\"A PRODUCT\",\"quantity\":1,\"price\":\"2.55\"}}");
+    let line =
+        format!("{{\"pid\":\"{pid}\",\"description\":\"A PRODUCT\",\"quantity\":1,\"price\":\"2.55\"}}");
     let event = format!(
         "{{\"did\":\"created\",\"portal\":\"client-1\",\"at_ms\":{now_ms},\"oid\":\"{oid}\",\"after\":{{\"state\":\"open\",\"total\":\"2.55\"}},\"lines\":[{{\"pid\":\"{pid}\",\"is\":1}}]}}"
     );
@@ -148,11 +150,9 @@ fn main() {
         entry.position = Position::new(1, offset);
     }
     let puts = numbered((0..KEYS + PUTS).map(put).map(|(txn, identity)| (txn, Some(identity))));
-    for (name, entries, measured) in [
-        ("orders of 3 lines", &orders, ORDERS),
-        ("listed orders", &listed, LISTED),
-        ("puts", &puts, PUTS),
-    ] {
+    for (name, entries, measured) in
+        [("orders of 3 lines", &orders, ORDERS), ("listed orders", &listed, LISTED), ("puts", &puts, PUTS)]
+    {
         let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
         let [lmdb, below] =
             folders.each_ref().map(|folder| Lmdb::open(folder.path(), &Options::new("bench")).unwrap().0);

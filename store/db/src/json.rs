@@ -274,14 +274,16 @@ mod tests {
             _ => format!("{{\"a\":{}{tree}{}}}", "[".repeat(deep - 3), "]".repeat(deep - 3)),
         });
         // One character of some is another.
-        (nested, any::<prop::sample::Index>(), prop::option::weighted(0.4, "[]{}\",:0 a\\\\]")).prop_map(|(text, at, other)| {
-            let mut all: Vec<char> = text.chars().collect();
-            if let (Some(other), false) = (other, all.is_empty()) {
-                let at = at.index(all.len());
-                all.splice(at..=at, other.chars());
-            }
-            all.into_iter().collect()
-        })
+        (nested, any::<prop::sample::Index>(), prop::option::weighted(0.4, "[]{}\",:0 a\\\\]")).prop_map(
+            |(text, at, other)| {
+                let mut all: Vec<char> = text.chars().collect();
+                if let (Some(other), false) = (other, all.is_empty()) {
+                    let at = at.index(all.len());
+                    all.splice(at..=at, other.chars());
+                }
+                all.into_iter().collect()
+            },
+        )
     }
 
     proptest! {
