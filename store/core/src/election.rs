@@ -80,6 +80,11 @@ impl Candidate {
         (candidate, change)
     }
 
+    /// Whether the leader asked for this election.
+    pub(crate) fn is_transferred(&self) -> bool {
+        self.transferred
+    }
+
     /// Takes the epoch and asks for votes.
     fn in_earnest(&mut self, state: &mut State, out: &mut Vec<Output>) -> Change {
         self.pre = false;

@@ -58,6 +58,8 @@ pub(crate) struct Leader {
     own_disk: OwnDisk,
     /// Leadership is being given away.
     transferring: Option<Transfer>,
+    /// Ticks for which it keeps leadership though another node is preferred: it was given to it.
+    preference_rests: u32,
     /// Commit orders are kept back (a planted fault).
     hold: bool,
     /// The commit offset that replicas are ordered to apply to.
@@ -69,8 +71,9 @@ pub(crate) struct Leader {
 }
 
 impl Leader {
-    /// Takes over: appends the empty entry of its epoch and asks every replica where the logs agree.
-    pub(crate) fn begin(state: &mut State, out: &mut Vec<Output>) -> Leader {
+    /// Takes over: appends the empty entry of its epoch and asks every replica where the logs agree. If leadership was given to it, it
+    /// keeps it for a while, though another node is preferred.
+    pub(crate) fn begin(state: &mut State, transferred: bool, out: &mut Vec<Output>) -> Leader {
         let previous = state.history.last();
         let first = previous.offset.next();
         let peers = state.peers().into_iter().map(|member| Progress::new(member, previous)).collect();
@@ -83,6 +86,11 @@ impl Leader {
             quorum_ticks: 0,
             own_disk: OwnDisk::default(),
             transferring: None,
+            preference_rests: if transferred {
+                state.config.ticks_election_max * limits::PREFERENCE_RESTS_TIMERS
+            } else {
+                0
+            },
             hold: false,
             ordered: state.committed,
             comparison: Comparison::default(),
@@ -297,6 +305,7 @@ impl Leader {
             peer.silent_ticks = peer.silent_ticks.saturating_add(1);
             peer.stalled_ticks = if peer.has_in_flight() { peer.stalled_ticks.saturating_add(1) } else { 0 };
         }
+        self.preference_rests = self.preference_rests.saturating_sub(1);
         self.quorum_ticks += 1;
         if self.quorum_ticks >= state.config.ticks_election_min {
             self.quorum_ticks = 0;
@@ -434,7 +443,10 @@ impl Leader {
                 && matches!(peer.feed, Feed::Streaming { .. })
                 && lag <= state.config.entries_in_flight_max
         };
-        let due = preferred != state.node() && self.transferring.is_none() && self.is_established(state);
+        let due = preferred != state.node()
+            && self.preference_rests == 0
+            && self.transferring.is_none()
+            && self.is_established(state);
         if due && self.peers.iter().any(ready) {
             self.transfer_leadership(state, Some(preferred), out);
         }

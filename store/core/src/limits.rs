@@ -35,6 +35,10 @@ pub const STALLED_TIMERS: u32 = 4;
 /// and (the longest) for which a disk that hung is not relied on, the first time.
 pub const HANG_TIMERS: u32 = 10;
 
+/// Election timers (the longest) for which whoever was given leadership keeps it though another node is preferred, a minute with
+/// the defaults: an operator who moved it has a use for that, and a node that stops is not given back what it gave away.
+pub const PREFERENCE_RESTS_TIMERS: u32 = 100;
+
 /// Ticks after which a disk that hung is as good as any other: an hour of ticks of 10 ms. It is never distrusted for longer.
 pub const TICKS_HANG_REMEMBERED: u32 = 360_000;
 

@@ -342,7 +342,8 @@ impl Replica {
     fn lead(&mut self, out: &mut Vec<Output>) {
         let (epoch, leader) = (self.state.ballot.epoch, Some(self.state.node()));
         self.tell_view(RoleView { role: Role::Leader, epoch, leader }, out);
-        self.role = Part::Leader(Leader::begin(&mut self.state, out));
+        let transferred = matches!(&self.role, Part::Candidate(candidate) if candidate.is_transferred());
+        self.role = Part::Leader(Leader::begin(&mut self.state, transferred, out));
     }
 
     fn tell_view(&mut self, view: RoleView, out: &mut Vec<Output>) {

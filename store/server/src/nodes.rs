@@ -1,7 +1,7 @@
 //! The thread that turns the nodes of all replicas of a process: whatever has come for any of them is one wake, and so is a tick.
 //!
-//! Promises: a node whose inbox is closed is turned no more, and its applier is told to end; one that fails says so to whoever
-//! ends the process, and the others go on until they are closed.
+//! Promises: a node whose inbox is closed is turned no more, and whoever waits for its end is handed its queues; one that fails
+//! says so to whoever ends the process, and the others go on until they are closed. The thread waits for nothing but its bell.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 
 use crate::error::Error;
 use crate::inbox::Bell;
+use crate::queues::Queues;
 use crate::stages::{NodeStage, STACK_BYTES};
 
 /// Where nobody has a tick: there is no node.
@@ -24,6 +25,8 @@ pub(crate) struct Turned {
     pub(crate) span: tracing::Span,
     /// Where it tells what must end the process.
     pub(crate) fatal: mpsc::UnboundedSender<Error>,
+    /// Where its queues go when it has ended.
+    pub(crate) ended: std::sync::mpsc::Sender<Queues>,
 }
 
 impl Turned {
@@ -39,6 +42,16 @@ impl Turned {
         // Nobody listens when the process ends already.
         let _ = self.fatal.send(error);
         false
+    }
+
+    /// It is over.
+    fn end(self) {
+        let Turned { node, fatal, ended, .. } = self;
+        // Whoever waits may be gone too.
+        let handed = catch_unwind(AssertUnwindSafe(|| drop(ended.send(node.into_queues()))));
+        if handed.is_err() {
+            let _ = fatal.send(Error::Ended("node"));
+        }
     }
 }
 
@@ -65,7 +78,7 @@ fn run(mut nodes: Vec<Turned>, bell: &Bell) {
             if nodes[at].turn(is_tick, now) {
                 at += 1;
             } else {
-                nodes.remove(at).node.end();
+                nodes.remove(at).end();
             }
         }
     }

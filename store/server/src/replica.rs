@@ -4,6 +4,7 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, channel};
 use std::thread::{self, JoinHandle};
 
 use proto::store::Route;
@@ -20,7 +21,7 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::machine_clock::MachineClock;
 use crate::nodes::Turned;
-use crate::queues::queues;
+use crate::queues::{Queues, ToApplier, queues};
 use crate::router::ResponseBatch;
 use crate::shard::RING_VERSION;
 use crate::shared::{Disk, Identity, OfProcess, Shared, Start, Table};
@@ -44,6 +45,10 @@ pub(crate) struct Running {
     pub(crate) log: LogReader<RealFile>,
     /// What ends the node.
     pub(crate) fatal: mpsc::UnboundedReceiver<Error>,
+    /// The node's queues, once it has ended.
+    node_ended: Receiver<Queues>,
+    /// An end of the applier's, if a node broke off and left none.
+    applier: SyncSender<ToApplier>,
     threads: Vec<JoinHandle<()>>,
     sync_end: SyncEnd,
 }
@@ -157,6 +162,7 @@ impl Opened {
             fatal: fatal_peers,
         };
         let to_peers = Arc::new(connect(connected));
+        let applier_end = queues.resume();
         let node = NodeStage::new(node, Arc::clone(&shared), queues, to_peers);
         let applier = ApplierThread {
             applier,
@@ -175,8 +181,12 @@ impl Opened {
         let sync_end = SyncEnd::default();
         threads.extend(database_threads(&shared, &sync_end, &threads_of)?);
         let Threads { fatal: fatal_tell, span } = threads_of;
-        let turned = Turned { node, span, fatal: fatal_tell };
-        Ok((Running { shared, audits, snapshots, log, fatal, threads, sync_end }, turned))
+        let (ended, node_ended) = channel();
+        let turned = Turned { node, span, fatal: fatal_tell, ended };
+        let applier = applier_end;
+        let running =
+            Running { shared, audits, snapshots, log, fatal, node_ended, applier, threads, sync_end };
+        Ok((running, turned))
     }
 }
 
@@ -189,6 +199,11 @@ impl Running {
         *self.sync_end.0.lock() = true;
         self.sync_end.1.notify_all();
         self.shared.table.wake();
+        match self.node_ended.recv() {
+            Ok(queues) => queues.end(),
+            // An applier that has ended already has told why.
+            Err(_) => drop(self.applier.send(ToApplier::End)),
+        }
         for thread in self.threads.drain(..) {
             // A thread that panicked has told so.
             let _ = thread.join();

@@ -43,7 +43,7 @@ use crate::nodes::{self, Turned};
 use crate::peers::{Entrance, MESSAGE_BYTES_MAX, Peers, ReplicationService};
 use crate::publisher;
 use crate::replica::{self, Opened, Running};
-use crate::shared::OfProcess;
+use crate::shared::{OfProcess, Shared};
 use crate::stop::Stop;
 use crate::too_large::{REQUEST_BYTES_MAX, TooLargeResponse};
 
@@ -120,15 +120,18 @@ async fn run(
     tracing::info!(node = node.node, ?groups, address = %bound, %cluster, "serving");
     ready(bound);
 
-    let ended = tokio::select! {
-        () = stop.asked() => Ok(()),
-        fatal = first_fatal(&mut replicas) => Err(fatal),
-        ended = &mut serving.task => Err(server_ended(ended)),
+    let (ended, failed) = tokio::select! {
+        () = stop.asked() => (Ok(()), None),
+        (fatal, at) = first_fatal(&mut replicas) => (Err(fatal), Some(at)),
+        ended = &mut serving.task => (Err(server_ended(ended)), None),
     };
     replicas.iter().for_each(Replica::end_publishing);
     set_not_serving(&health).await;
-    if ended.is_ok() {
-        join_all(replicas.iter().map(|replica| give_leadership_away(&replica.running))).await;
+    if ended.is_ok() || failed.is_some() {
+        // What ends one replica takes the others along, and they can say so.
+        let others = replicas.iter().enumerate().filter(|(at, _)| Some(*at) != failed);
+        let others: Vec<_> = others.map(|(_, replica)| Arc::clone(&replica.running.shared)).collect();
+        join_all(others.into_iter().map(give_leadership_away)).await;
     }
     let ended_late = end(replicas, serving).await;
     ended.and(ended_late)
@@ -209,11 +212,11 @@ async fn open_all(configs: Vec<Config>) -> Result<Vec<(Config, Opened)>, Error> 
     join_all(configs.into_iter().map(open)).await.into_iter().collect()
 }
 
-/// What ends the node.
-async fn first_fatal(replicas: &mut [Replica]) -> Error {
+/// What ends the node, and which of its replicas it is.
+async fn first_fatal(replicas: &mut [Replica]) -> (Error, usize) {
     let each = replicas.iter_mut().map(|replica| Box::pin(replica.running.fatal.recv()));
-    let (fatal, ..) = select_all(each).await;
-    fatal.unwrap_or(Error::Ended("the node"))
+    let (fatal, at, _) = select_all(each).await;
+    (fatal.unwrap_or(Error::Ended("the node")), at)
 }
 
 /// Random bytes that only this process has.
@@ -231,8 +234,8 @@ async fn listen(config: &Config, bound: Option<std::net::TcpListener>) -> Result
     listener.map_err(|source| Error::Listen { address: config.listen, source })
 }
 
-async fn give_leadership_away(running: &Running) {
-    let shared = &running.shared;
+async fn give_leadership_away(shared: Arc<Shared>) {
+    let shared = &shared;
     if shared.role.borrow().role != Role::Leader || shared.members().by_node.len() < 2 {
         return;
     }

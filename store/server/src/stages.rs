@@ -116,11 +116,9 @@ impl NodeStage {
         Ok(true)
     }
 
-    /// The applier is told to end, after all that waits for it. Whoever waits for the applier's end finds nothing of the node.
-    pub(crate) fn end(self) {
-        let NodeStage { node, shared, queues, to_peers, .. } = self;
-        drop((node, shared, to_peers));
-        queues.end();
+    /// The ends of its queues, for whoever tells the applier to end: that may have to wait. Nothing else of the node is left.
+    pub(crate) fn into_queues(self) -> Queues {
+        self.queues
     }
 
     /// What an operator should know of the node now.

@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use admission::Place;
 use futures::Stream;
+use futures::future::BoxFuture;
 use proto::store::kv_server::Kv;
 use proto::store::pipeline_request::Request as Asked;
 use proto::store::{
@@ -14,10 +15,12 @@ use proto::store::{
     OutcomeResponse, PipelineRequest, PipelineResponse, Route, ScanRequest, ScanResponse, SetRequest,
     TestAndSetRequest, Txn, TxnRequest, TxnResponse, WriteResponse,
 };
+use store_client::failure::status_from;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Hosted;
 use crate::kv::{Answers, Changes, KvService};
+use crate::shared::stopping;
 
 /// The service.
 #[derive(Clone)]
@@ -98,7 +101,11 @@ impl Kv for HostedKv {
         let requests = request.into_inner();
         let answers = match self.0.only() {
             Some(service) => HostedAnswers::Of(service.open(place, None, requests)),
-            None => HostedAnswers::Waiting { hosted: self.0.clone(), opening: Some((place, requests)) },
+            None => HostedAnswers::Waiting {
+                stopped: self.0.that(|_| true).stopped(),
+                hosted: self.0.clone(),
+                opening: Some((place, requests)),
+            },
         };
         Ok(Response::new(answers))
     }
@@ -108,6 +115,8 @@ impl Kv for HostedKv {
 pub(crate) enum HostedAnswers {
     /// The first request has not come yet.
     Waiting {
+        /// Ready when the node stops.
+        stopped: BoxFuture<'static, ()>,
         hosted: Hosted<KvService>,
         /// `None`: the stream has ended.
         opening: Option<(Option<Place>, Streaming<PipelineRequest>)>,
@@ -124,8 +133,12 @@ impl Stream for HostedAnswers {
         loop {
             match this {
                 HostedAnswers::Of(answers) => return Pin::new(answers).poll_next(context),
-                HostedAnswers::Waiting { hosted, opening } => {
+                HostedAnswers::Waiting { stopped, hosted, opening } => {
                     let Some((_, requests)) = opening else { return Poll::Ready(None) };
+                    if stopped.as_mut().poll(context).is_ready() {
+                        *opening = None;
+                        return Poll::Ready(Some(Err(status_from(&stopping()))));
+                    }
                     let first = ready!(Pin::new(requests).poll_next(context));
                     let Some((place, requests)) = opening.take() else { return Poll::Ready(None) };
                     // Of one that is wrong, whoever serves the stream says what is wrong with it.

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use admission::Place;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use proto::check::{self, Violation};
 use proto::store::command::Kind;
 use proto::store::pipeline_response::Response as Answered;
@@ -40,6 +42,12 @@ impl KvService {
     /// Whether this replica's group owns a key.
     pub(crate) fn owns(&self, key: &[u8]) -> bool {
         self.shared.forward.as_ref().is_none_or(|forward| forward.owns(key))
+    }
+
+    /// Waits until the node stops.
+    pub(crate) fn stopped(&self) -> BoxFuture<'static, ()> {
+        let mut stopping = self.shared.stopping.subscribe();
+        async move { drop(stopping.wait_for(|stops| *stops).await) }.boxed()
     }
 
     /// Opens a stream of requests, whose first may have been taken already.

@@ -7,8 +7,9 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use prost::Message as _;
 use proto::store::replication_client::ReplicationClient;
-use proto::store::{Frame, PushMessage, PushReply, VoteReply};
+use proto::store::{FailureReason, Frame, PushMessage, PushReply, VoteReply};
 use store_client::backoff::Backoff;
+use store_client::failure::failure_from;
 use store_core::{Incarnation, Member, NodeId, Role, VoteRequest};
 use store_engine::{Job, Polled, Replicator, ReplicatorInbox, ReplicatorJob, ReplicatorOut, convert};
 use store_keys::{Caller, Hearing, Kind};
@@ -95,6 +96,27 @@ impl PeerConnection {
     }
 }
 
+/// Why a stream is down.
+struct Down {
+    why: String,
+    /// It may be the connection's fault: other streams had better begin on another one.
+    is_of_line: bool,
+}
+
+impl From<String> for Down {
+    fn from(why: String) -> Down {
+        Down { why, is_of_line: true }
+    }
+}
+
+impl Down {
+    /// By the peer itself, which refuses this stream, or by the connection.
+    fn said(status: &Status) -> Down {
+        let is_of_line = failure_from(status).reason() == FailureReason::Unspecified;
+        Down { why: status.message().to_owned(), is_of_line }
+    }
+}
+
 /// The push stream over all its lives.
 struct Pushing {
     shared: Arc<Shared>,
@@ -127,11 +149,15 @@ impl Pushing {
     async fn stream(&mut self) -> Result<(), String> {
         let lines = Arc::clone(&self.shared.lines);
         let line = lines.to(address_of(&self.shared, self.peer)?)?;
-        let ended = self.stream_on(line.channel.clone()).await;
-        ended.inspect_err(|_| lines.broke(&line))
+        self.stream_on(line.channel.clone()).await.map_err(|down| {
+            if down.is_of_line {
+                lines.broke(&line);
+            }
+            down.why
+        })
     }
 
-    async fn stream_on(&mut self, channel: Channel) -> Result<(), String> {
+    async fn stream_on(&mut self, channel: Channel) -> Result<(), Down> {
         let peer = self.peer;
         let mut client = ReplicationClient::new(channel)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
@@ -142,10 +168,10 @@ impl Pushing {
         let folder = Member { node: peer, incarnation: Incarnation(member.incarnation) };
         let limit = Duration::from_millis(OPEN_MS_MAX);
         let Ok(opened) = tokio::time::timeout(limit, open(&self.shared, &mut client, &member)).await else {
-            return Err(format!("not opened within {OPEN_MS_MAX} ms"));
+            return Err(format!("not opened within {OPEN_MS_MAX} ms").into());
         };
         told_by_peer(&self.shared, peer, opened.as_ref());
-        let (mut caller, sender, replies) = opened.map_err(|status| status.message().to_owned())?;
+        let (mut caller, sender, replies) = opened.map_err(|status| Down::said(&status))?;
         let hearing = caller.hearing();
         self.inbox.disconnected();
         self.shared.inbox.post([Job::Reconnected { peer }]);
@@ -156,7 +182,7 @@ impl Pushing {
         };
         self.inbox.disconnected();
         self.shared.inbox.post([Job::Reconnected { peer }]);
-        result
+        Ok(result?)
     }
 
     /// Lets the replicator make messages; true if there may be more. The log is read from disk on another thread: this one
