@@ -45,12 +45,28 @@ pub(crate) struct Running {
     pub(crate) log: LogReader<RealFile>,
     /// What ends the node.
     pub(crate) fatal: mpsc::UnboundedReceiver<Error>,
-    /// The node's queues, once it has ended.
-    node_ended: Receiver<Queues>,
-    /// An end of the applier's, if a node broke off and left none.
-    applier: SyncSender<ToApplier>,
+    node_end: NodeEnd,
     threads: Vec<JoinHandle<()>>,
     sync_end: SyncEnd,
+}
+
+/// The end of a node, for whoever stops its replica.
+struct NodeEnd {
+    /// Its queues, once it has ended.
+    queues: Receiver<Queues>,
+    /// An end of the applier's, if the node broke off and left none.
+    applier: SyncSender<ToApplier>,
+}
+
+impl NodeEnd {
+    /// Waits until the node has ended, and tells the applier to end, after all that waits for it.
+    fn wait(&self) {
+        match self.queues.recv() {
+            Ok(queues) => queues.end(),
+            // An applier that has ended already has told why.
+            Err(_) => drop(self.applier.send(ToApplier::End)),
+        }
+    }
 }
 
 /// The ends of a replica's threads for the carrier of messages.
@@ -154,15 +170,14 @@ impl Opened {
             fatal_tell.clone(),
         );
         let audits = background.audits();
-        let (fatal_peers, snapshots_peers) = (fatal_tell.clone(), Arc::clone(&snapshots));
         let connected = Connect {
             shared: Arc::clone(&shared),
             replicators,
-            snapshots: snapshots_peers,
-            fatal: fatal_peers,
+            snapshots: Arc::clone(&snapshots),
+            fatal: fatal_tell.clone(),
         };
         let to_peers = Arc::new(connect(connected));
-        let applier_end = queues.resume();
+        let resume = queues.resume();
         let node = NodeStage::new(node, Arc::clone(&shared), queues, to_peers);
         let applier = ApplierThread {
             applier,
@@ -183,9 +198,8 @@ impl Opened {
         let Threads { fatal: fatal_tell, span } = threads_of;
         let (ended, node_ended) = channel();
         let turned = Turned { node, span, fatal: fatal_tell, ended };
-        let applier = applier_end;
-        let running =
-            Running { shared, audits, snapshots, log, fatal, node_ended, applier, threads, sync_end };
+        let node_end = NodeEnd { queues: node_ended, applier: resume };
+        let running = Running { shared, audits, snapshots, log, fatal, node_end, threads, sync_end };
         Ok((running, turned))
     }
 }
@@ -199,11 +213,7 @@ impl Running {
         *self.sync_end.0.lock() = true;
         self.sync_end.1.notify_all();
         self.shared.table.wake();
-        match self.node_ended.recv() {
-            Ok(queues) => queues.end(),
-            // An applier that has ended already has told why.
-            Err(_) => drop(self.applier.send(ToApplier::End)),
-        }
+        self.node_end.wait();
         for thread in self.threads.drain(..) {
             // A thread that panicked has told so.
             let _ = thread.join();
