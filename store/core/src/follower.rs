@@ -90,6 +90,7 @@ impl Follower {
         out: &mut Vec<Output>,
     ) {
         self.timer.reset();
+        state.led = state.ballot.epoch;
         self.append(state, from, append, out);
     }
 
@@ -102,6 +103,7 @@ impl Follower {
         out: &mut Vec<Output>,
     ) -> Change {
         self.timer.reset();
+        state.led = state.ballot.epoch;
         match message {
             LeaderMessage::CommitOrder { up_to, .. } => self.order(state, up_to.offset, out),
             LeaderMessage::Heartbeat { round, committed, compare, .. } => {

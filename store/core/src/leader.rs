@@ -74,6 +74,7 @@ impl Leader {
     /// Takes over: appends the empty entry of its epoch and asks every replica where the logs agree. If leadership was given to it, it
     /// keeps it for a while, though another node is preferred.
     pub(crate) fn begin(state: &mut State, transferred: bool, out: &mut Vec<Output>) -> Leader {
+        state.led = state.ballot.epoch;
         let previous = state.history.last();
         let first = previous.offset.next();
         let peers = state.peers().into_iter().map(|member| Progress::new(member, previous)).collect();

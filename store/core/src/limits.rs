@@ -25,6 +25,9 @@ pub const TICKS_ELECTION_MIN: u32 = 30;
 /// The longest election timer.
 pub const TICKS_ELECTION_MAX: u32 = 60;
 
+/// Doublings of the election timers where elections come to nothing, at most: eight times as long, 2.4 to 4.8 s with the defaults.
+pub const ELECTION_DOUBLINGS: u64 = 3;
+
 /// Entries on their way to one replica without an ack: the pipeline's depth.
 pub const ENTRIES_IN_FLIGHT_MAX: u64 = 16_384;
 

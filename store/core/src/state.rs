@@ -10,6 +10,7 @@ use crate::checkpoints::{Checkpoint, Checkpoints};
 use crate::config::Config;
 use crate::disk::{Disk, InHand};
 use crate::invariants;
+use crate::limits;
 use crate::mutant;
 use crate::protocol::{Ballot, Outgoing, Output};
 use crate::types::{Epoch, EpochHistory, Member, Membership, NodeId, Offset, Position, Run, WriteSeq};
@@ -74,17 +75,21 @@ impl Timer {
     }
 
     /// Counts one tick; true if the time is up. A preferred leader draws from the shortest eighth, unless its disk is not
-    /// to be relied on.
+    /// to be relied on, or an election came to nothing already. After two that did, all draw longer times: where a vote takes
+    /// longer than a timer, each candidate would end the election of the one before, for ever.
     pub(crate) fn tick(&mut self, state: &State, random: u64) -> bool {
         let config = &state.config;
-        let spread = u64::from(config.ticks_election_max - config.ticks_election_min);
+        let elections = state.ballot.epoch.0.saturating_sub(state.led.0);
+        let times = 1 << elections.saturating_sub(2).min(limits::ELECTION_DOUBLINGS);
+        let spread = u64::from(config.ticks_election_max - config.ticks_election_min) * times;
         let is_preferred = config.preferred == Some(config.member.node) && !state.disk.is_unfit();
-        let spread = if is_preferred { spread / 8 } else { spread };
+        let spread = if is_preferred && elections <= 1 { spread / 8 } else { spread };
+        let least = u64::from(config.ticks_election_min) * times;
         let (least, spread) = match self.is_hurried {
-            true => (self.elapsed + config.ticks_heartbeat, spread / 3),
-            false => (config.ticks_election_min, spread),
+            true => (u64::from(self.elapsed + config.ticks_heartbeat), spread / 3),
+            false => (least, spread),
         };
-        let drawn = least + u32::try_from(random % (spread + 1)).expect("the spread of two u32 fits");
+        let drawn = u32::try_from(least + random % (spread + 1)).unwrap_or(u32::MAX);
         let limit = *self.limit.get_or_insert(drawn);
         self.elapsed += 1;
         self.elapsed >= limit
@@ -132,6 +137,8 @@ pub(crate) struct State {
     pub(crate) config: Config,
     /// Latest epoch and the vote in it; durable before anything else happens.
     pub(crate) ballot: Ballot,
+    /// The latest epoch in which a leader was heard, or led here; since the start at least.
+    pub(crate) led: Epoch,
     /// It is not durable yet.
     saving: bool,
     /// Which folder of that node has this epoch's vote; unknown after a restart. Two folders of one node are two
@@ -182,6 +189,7 @@ impl State {
         State {
             config,
             ballot,
+            led: restored.ballot.epoch,
             saving: false,
             voted_member: None,
             history: restored.history,
