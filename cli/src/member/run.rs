@@ -9,7 +9,7 @@ use store_server::group_folder;
 
 use super::add::add;
 use super::change::{Patience, change, name, settled};
-use super::each::{Each, check_leave, shards_of};
+use super::each::{Each, check_leave, shards_of, shards_to_leave};
 use super::group::{Group, GroupView};
 use super::place::{self, note};
 use super::{list, replace};
@@ -52,7 +52,7 @@ pub async fn run(
         }
         MemberCommand::Remove { node, wait } => {
             let _lock = locked()?;
-            remove(loaded, node, &shards_of(loaded, shard, node)?, &mut patience(wait.wait)).await
+            remove(loaded, node, &shards_to_leave(loaded, shard, node)?, &mut patience(wait.wait)).await
         }
         MemberCommand::Replace { node, by: None, wait } => {
             let _lock = locked()?;
