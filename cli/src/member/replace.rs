@@ -81,9 +81,8 @@ pub async fn by_empty_folder(
     if seats.is_empty() {
         let message = format!("no replica of node {id} is lost: each folder holds what its group knows");
         return Err(Failure::refused(message).next(format!(
-            "start it: {}; for a replica that cannot be used, name its shard: {}",
-            loaded.command(&format!("node start {id}")),
-            loaded.command(&format!("member replace {id} --shard SHARD"))
+            "start it: {}; of a replica that cannot be used it says so, and names the command",
+            loaded.command(&format!("node start {id}"))
         )));
     }
     let lost: Vec<u64> = seats.iter().map(|seat| seat.shard).collect();
