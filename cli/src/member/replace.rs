@@ -9,12 +9,15 @@
 //! The node is started once, when all of its folders are there again; then each shard takes its new replica in, one after the other.
 //! A replica whose folder holds what its group knows is not lost: it is replaced only where its shard is named.
 //!
-//! Cut off anywhere, the same command goes on: the folder of the learner that is in the group is kept.
+//! Cut off anywhere, the same command goes on: the folder of the learner that is in the group is kept, and so is a fresh one with which
+//! the node runs already and that no group has taken in yet.
 
 use std::path::PathBuf;
 
 use proto::store::change_members_request::Change;
-use proto::store::{ChangeMembersResponse, FailureReason, Member, MemberName, MemberPart, Replacement};
+use proto::store::{
+    ChangeMembersResponse, FailureReason, Member, MemberName, MemberPart, Replacement, Role, StatusResponse,
+};
 use serde_json::{Value, json};
 
 use super::change::{Patience, change, done_at, name, settled};
@@ -37,6 +40,8 @@ struct Seat {
     /// The learner that an earlier command let in; of a lost learner, only that.
     learner: Option<Member>,
     held: Held,
+    /// The folder was made by an earlier command, and the node runs with it: no group has ever had that replica.
+    is_fresh: bool,
 }
 
 /// A folder that never had a vote.
@@ -44,7 +49,7 @@ struct Fresh {
     incarnation: u64,
     /// Where what was there before is now.
     moved: Option<PathBuf>,
-    /// It is that of the learner, which an earlier command made.
+    /// An earlier command made it.
     is_kept: bool,
 }
 
@@ -107,7 +112,17 @@ async fn seat(loaded: &Loaded, replica: Replica<'_>, patience: &mut Patience<'_>
     let view = settled(&mut group, patience).await?;
     let (voter, learner) = seats(&view, replica.node.id)?;
     let held = place::held(loaded, replica)?;
-    Ok(Seat { shard: replica.shard, group, voter, learner, held })
+    let is_fresh = match (&held, nodes::status(replica).await) {
+        (Held::Replica(incarnation), Ok(status)) => is_fresh(&status, *incarnation),
+        _ => false,
+    };
+    Ok(Seat { shard: replica.shard, group, voter, learner, held, is_fresh })
+}
+
+/// Whether a running replica is that of this folder and was never in a group: it is in none, and knows no log.
+fn is_fresh(status: &StatusResponse, incarnation: u64) -> bool {
+    let knows_none = status.log_id == 0 && status.last.unwrap_or_default().offset == 0;
+    status.role() == Role::NonMember && status.incarnation == incarnation && knows_none
 }
 
 impl Seat {
@@ -118,7 +133,7 @@ impl Seat {
     }
 }
 
-/// Makes the folders and starts the node with them: those of learners are kept if they can be used.
+/// Makes the folders and starts the node with them: those that an earlier command made are kept if they can be used.
 async fn fresh_folders(
     loaded: &Loaded,
     node: &Node,
@@ -131,7 +146,7 @@ async fn fresh_folders(
     if all.iter().all(|fresh| !fresh.is_kept) {
         return Err(failure);
     }
-    out.insist(&format!("the learner's folder cannot be used either: {failure}"));
+    out.insist(&format!("the folder that was made before cannot be used either: {failure}"));
     for (fresh, seat) in all.iter_mut().zip(seats).filter(|(fresh, _)| fresh.is_kept) {
         *fresh = empty_folder(loaded, Replica { node, shard: seat.shard }, true, out)?;
     }
@@ -139,10 +154,11 @@ async fn fresh_folders(
     Ok(all)
 }
 
-/// A folder that never had a vote: that of the learner, else an empty one.
+/// A folder that never had a vote: that of the learner, or one that an earlier command made; else an empty one.
 fn fresh_folder(loaded: &Loaded, node: &Node, seat: &Seat, out: &Out) -> Result<Fresh, Failure> {
-    if let (Held::Replica(incarnation), Some(learner)) = (&seat.held, &seat.learner)
-        && learner.incarnation == *incarnation
+    let learns = |incarnation: u64| seat.learner.as_ref().is_some_and(|one| one.incarnation == incarnation);
+    if let Held::Replica(incarnation) = &seat.held
+        && (seat.is_fresh || learns(*incarnation))
     {
         return Ok(Fresh { incarnation: *incarnation, moved: None, is_kept: true });
     }
@@ -338,5 +354,22 @@ async fn add_when_silent(
             }
             done => return done,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proto::store::Position;
+
+    #[test]
+    fn only_a_replica_that_never_was_in_a_group_is_kept_without_a_seat() {
+        let outside = StatusResponse { role: Role::NonMember.into(), incarnation: 7, ..Default::default() };
+        assert!(is_fresh(&outside, 7));
+        assert!(!is_fresh(&outside, 8), "another folder runs");
+        assert!(!is_fresh(&StatusResponse { role: Role::Follower.into(), ..outside.clone() }, 7));
+        assert!(!is_fresh(&StatusResponse { log_id: 3, ..outside.clone() }, 7), "it was removed");
+        let last = Some(Position { epoch: 1, offset: 4 });
+        assert!(!is_fresh(&StatusResponse { last, ..outside }, 7), "it holds entries");
     }
 }
