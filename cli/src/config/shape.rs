@@ -418,6 +418,12 @@ impl Node {
 }
 
 impl Replica<'_> {
+    /// What a command needs besides the node to mean this replica: nothing, or its shard.
+    #[must_use]
+    pub fn option(self) -> String {
+        if self.node.is_shared() { format!(" --shard {}", self.shard) } else { String::new() }
+    }
+
     /// Its place on a ring of so many shards.
     #[must_use]
     pub fn shard_of(self, shards: usize) -> store_server::Shard {

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::change::done_at;
 use crate::config::load::Loaded;
 use crate::config::nodes as file;
+use crate::config::shape::Replica;
 use crate::failure::Failure;
 use crate::reach::nodes::{self, node_of};
 
@@ -40,6 +41,16 @@ pub fn shards_of(loaded: &Loaded, asked: Option<u64>, id: u64) -> Result<Vec<u64
 /// There are several shards and nothing says which are meant.
 pub fn shards_to_leave(loaded: &Loaded, asked: Option<u64>, id: u64) -> Result<Vec<u64>, Failure> {
     asked.map_or_else(|| shards_of(loaded, None, id), |shard| Ok(vec![shard]))
+}
+
+/// What a command needs besides a node, which need not be in the configuration, to mean one shard: nothing, or that.
+#[must_use]
+pub fn option(loaded: &Loaded, shard: u64, id: u64) -> String {
+    match node_of(&loaded.config, id) {
+        Ok(node) => Replica { node, shard }.option(),
+        Err(_) if loaded.config.store.shard_count() > 1 => format!(" --shard {shard}"),
+        Err(_) => String::new(),
+    }
 }
 
 /// Refuses to take a node's replicas of these shards out where the configuration could not be without them.
@@ -149,6 +160,11 @@ mod tests {
         assert_eq!(shards_of(&apart, None, 3), Ok(vec![3]));
         assert!(shards_of(&apart, Some(1), 3).unwrap_err().to_string().contains("no replica of shard 1"));
         assert_eq!(shards_of(&loaded(&[]), None, 9), Ok(vec![1]));
+        assert_eq!(
+            (option(&shared, 2, 3), option(&shared, 2, 9)),
+            (" --shard 2".into(), " --shard 2".into())
+        );
+        assert_eq!((option(&apart, 3, 3), option(&loaded(&[]), 1, 9)), (String::new(), String::new()));
     }
 
     /// The shards that advised commands mean: each is taken apart as the program takes it, and must be let through.

@@ -21,7 +21,7 @@ use proto::store::{
 use serde_json::{Value, json};
 
 use super::change::{Patience, change, done_at, name, settled};
-use super::each::{Each, check_leave, shards_of};
+use super::each::{Each, check_leave, option, shards_of};
 use super::group::{Group, GroupView};
 use super::place::{self, Held, note};
 use crate::config::load::Loaded;
@@ -110,7 +110,7 @@ pub async fn by_empty_folder(
 async fn seat(loaded: &Loaded, replica: Replica<'_>, patience: &mut Patience<'_>) -> Result<Seat, Failure> {
     let mut group = Group::of(&loaded.of_shard(replica.shard));
     let view = settled(&mut group, patience).await?;
-    let (voter, learner) = seats(&view, replica.node.id)?;
+    let (voter, learner) = seats(&view, replica)?;
     let held = place::held(loaded, replica)?;
     let is_fresh = match (&held, nodes::status(replica).await) {
         (Held::Replica(incarnation), Ok(status)) => is_fresh(&status, *incarnation),
@@ -269,8 +269,10 @@ pub async fn by_another(
         let of =
             if loaded.config.store.shard_count() > 1 { format!(" of shard {shard}") } else { String::new() };
         let new = part_of(by, MemberPart::MemberLearner).ok_or_else(|| {
-            Failure::refused(format!("node {by} is no learner of the group{of}"))
-                .next(format!("let it in first: {}", loaded.command(&format!("member add {by}"))))
+            Failure::refused(format!("node {by} is no learner of the group{of}")).next(format!(
+                "let it in first: {}",
+                loaded.command(&format!("member add {by}{}", option(loaded, *shard, by)))
+            ))
         })?;
         let old = part_of(id, MemberPart::Voter)
             .ok_or_else(|| Failure::refused(format!("node {id} is no voter of the group{of}")))?;
@@ -293,14 +295,15 @@ pub async fn by_another(
 }
 
 /// The voter to be replaced, and the learner that an earlier command let in; of a lost learner, only that.
-fn seats(view: &GroupView, id: u64) -> Result<(Option<Member>, Option<Member>), Failure> {
+fn seats(view: &GroupView, replica: Replica<'_>) -> Result<(Option<Member>, Option<Member>), Failure> {
+    let (id, of) = (replica.node.id, replica.option());
     let folders = view.folders_of(id);
     let with =
         |wanted: MemberPart| folders.iter().find(|(_, part)| *part == wanted).map(|(one, _)| one.clone());
     match (with(MemberPart::Voter), with(MemberPart::MemberLearner)) {
         (None, None) => {
             Err(Failure::refused(format!("node {id} is not in the group: there is nothing to replace"))
-                .next(format!("feira member add {id} lets it in")))
+                .next(format!("feira member add {id}{of} lets it in")))
         }
         seats => Ok(seats),
     }
