@@ -51,7 +51,7 @@ pub(super) fn verdict(views: &[(u64, ReplicaState)], nodes: usize, of: &str) -> 
         next: format!(
             "have it take the state of the others: {} (if it leads: feira node transfer-leadership node-{}{of} first)",
             resyncs.join("; "),
-            named[0]
+            equal[0]
         ),
     })
 }
@@ -71,6 +71,7 @@ mod tests {
         assert!(one.what.starts_with("node 1 is in the minority"), "{}", one.what);
         assert!(one.what.contains("nodes 2 and 3 are equal"), "{}", one.what);
         assert!(one.next.contains("feira node resync node-1 --shard 2 "), "{}", one.next);
+        assert!(one.next.contains("feira node transfer-leadership node-2 --shard 2 first"), "{}", one.next);
     }
 
     #[test]

@@ -23,6 +23,8 @@ struct Entry {
     shard: u64,
     group: Group,
     view: GroupView,
+    /// The incarnation of the replica that is here already, if there is one.
+    mine: Option<u64>,
 }
 
 /// Lets a node in.
@@ -40,25 +42,21 @@ pub async fn add(
     for shard in &shards {
         let mut group = Group::of(&loaded.of_shard(*shard));
         let view = group.look().await?;
-        entries.push(Entry { shard: *shard, group, view });
+        entries.push(Entry { shard: *shard, group, view, mine: None });
     }
     let id = command.node.unwrap_or_else(|| next_id(loaded, &entries));
     let node = &wanted_node(loaded, command, id, &shards)?;
-    let mut mine = Vec::new();
-    for Entry { shard, view, .. } in &entries {
-        let held = held(loaded, Replica { node, shard: *shard })?;
-        not_in_yet(loaded, view, id, held)?;
-        mine.push(held);
-    }
+    let is_in = without_those_it_is_in(loaded, node, &mut entries)?;
     place::require_here(node)?;
-    if node_of(&loaded.config, id).is_err() && mine.iter().all(Option::is_none) {
+    let holds_none = is_in.is_empty() && entries.iter().all(|entry| entry.mine.is_none());
+    if node_of(&loaded.config, id).is_err() && holds_none {
         place::require_free(node)?;
     }
     let loaded = &with_node(loaded, node)?;
     let address = node.reached_at().to_owned();
     let mut members = Vec::new();
-    for (entry, mine) in entries.iter().zip(mine) {
-        let incarnation = match mine {
+    for entry in &entries {
+        let incarnation = match entry.mine {
             Some(incarnation) => incarnation,
             None => place::make_folder(loaded, Replica { node, shard: entry.shard })?,
         };
@@ -76,17 +74,90 @@ pub async fn add(
     let document = each.told(json!({
         "change": "add", "node": id, "part": "learner", "address": address, "started": started,
     }));
-    let mut answer = Answer { notes: each.notes(), ..Answer::line(head, document) };
+    let told = is_in.into_iter().chain(each.notes());
+    let mut answer = Answer { notes: told.collect(), ..Answer::line(head, document) };
     if !started && !nodes::serves(node).await {
         answer.notes.push(format!("start its process: {}", place::by_hand(loaded, node)));
     }
-    let of = match shards[..] {
-        [shard] if node.is_shared() => format!(" --shard {shard}"),
-        _ => String::new(),
-    };
-    let command = loaded.command(&format!("member promote {id}{of}"));
-    answer.notes.push(format!("when it has caught up it can have a vote: {command}"));
+    let into: Vec<u64> = entries.iter().map(|entry| entry.shard).collect();
+    answer
+        .notes
+        .push(format!("when it has caught up it can have a vote: {}", promotion(loaded, node, &into)));
     Ok(answer)
+}
+
+/// What gives a node a vote in the shards that it was let into: one command where those are all of its shards, else one for each.
+fn promotion(loaded: &Loaded, node: &Node, shards: &[u64]) -> String {
+    let (id, all) = (node.id, shards.len() == node.shards.len());
+    if all {
+        return loaded.command(&format!("member promote {id}"));
+    }
+    let of = |shard: &u64| Replica { node, shard: *shard }.option();
+    let commands = shards.iter().map(|shard| loaded.command(&format!("member promote {id}{}", of(shard))));
+    commands.collect::<Vec<String>>().join("; ")
+}
+
+/// Looks for the replicas that are here, and leaves out the shards in which the node has a vote with its replica already, unless that
+/// is so in all of them: what is to be told of these.
+fn without_those_it_is_in(
+    loaded: &Loaded,
+    node: &Node,
+    entries: &mut Vec<Entry>,
+) -> Result<Vec<String>, Failure> {
+    for entry in entries.iter_mut() {
+        entry.mine = held(loaded, Replica { node, shard: entry.shard })?;
+    }
+    let folders = |entry: &Entry| entry.view.folders_of(node.id);
+    let is_in = |entry: &Entry| seat(&folders(entry), entry.mine) == Seat::Its;
+    let is_in_all = entries.iter().all(is_in);
+    let mut told = Vec::new();
+    for entry in entries.iter() {
+        let folders = folders(entry);
+        match (seat(&folders, entry.mine), folders.first()) {
+            (Seat::Its, Some((_, part))) if !is_in_all => {
+                told.push(format!("shard {}: already, as a {}", entry.shard, list::word(*part)));
+            }
+            (Seat::Its | Seat::Others, Some((_, part))) => {
+                return Err(is_in_already(loaded, Replica { node, shard: entry.shard }, *part));
+            }
+            _ => {}
+        }
+    }
+    entries.retain(|entry| !is_in(entry));
+    Ok(told)
+}
+
+/// What a node is in a group that it is to be let into.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Seat {
+    /// Nothing, or a learner with the folder that is here: then an earlier command goes on.
+    Free,
+    /// It has a vote, with the folder that is here.
+    Its,
+    /// It is there with another folder.
+    Others,
+}
+
+/// What a node is by the folders that the group knows of it, and by the replica that is here.
+fn seat(folders: &[(Member, MemberPart)], mine: Option<u64>) -> Seat {
+    if folders.iter().any(|(member, _)| mine != Some(member.incarnation)) {
+        return Seat::Others;
+    }
+    let learns = folders.iter().all(|(_, part)| *part == MemberPart::MemberLearner);
+    if learns { Seat::Free } else { Seat::Its }
+}
+
+/// Refuses a node that is in the group already.
+fn is_in_already(loaded: &Loaded, replica: Replica<'_>, part: MemberPart) -> Failure {
+    let (id, of) = (replica.node.id, replica.option());
+    let group = match replica.node.is_shared() {
+        true => format!("the group of shard {}", replica.shard),
+        false => "the group".to_owned(),
+    };
+    let act = if part == MemberPart::MemberLearner { "promote" } else { "replace" };
+    let next = loaded.command(&format!("member {act} {id}{of}"));
+    Failure::conflict(format!("node {id} is in {group} already, as a {}", list::word(part)))
+        .next(format!("perhaps you want: {next}"))
 }
 
 /// The incarnation of the replica that is here already, if there is one.
@@ -151,22 +222,6 @@ fn wanted_node(loaded: &Loaded, command: &MemberAdd, id: u64, shards: &[u64]) ->
     Ok(Node { id, shards: shards.to_vec(), listen, address, ..Node::default() })
 }
 
-/// Refuses a node that is in the group already, unless with the folder that is here: then an earlier command goes on.
-fn not_in_yet(loaded: &Loaded, view: &GroupView, id: u64, mine: Option<u64>) -> Result<(), Failure> {
-    let folders = view.folders_of(id);
-    let Some((_, part)) = folders.first() else { return Ok(()) };
-    let goes_on = |(member, part): &(Member, MemberPart)| {
-        *part == MemberPart::MemberLearner && mine == Some(member.incarnation)
-    };
-    if folders.iter().all(goes_on) {
-        return Ok(());
-    }
-    let message = format!("node {id} is in the group already, as a {}", list::word(*part));
-    let learns = *part == MemberPart::MemberLearner;
-    let next = loaded.command(&format!("member {} {id}", if learns { "promote" } else { "replace" }));
-    Err(Failure::conflict(message).next(format!("perhaps you want: {next}")))
-}
-
 /// The configuration with the node in it, and with all of its shards.
 fn with_node(loaded: &Loaded, node: &Node) -> Result<Loaded, Failure> {
     match node_of(&loaded.config, node.id) {
@@ -178,4 +233,47 @@ fn with_node(loaded: &Loaded, node: &Node) -> Result<Loaded, Failure> {
     let mut config = again.config;
     config.mean(loaded.config.whose());
     Ok(Loaded { config, ..again })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn known(incarnation: u64, part: MemberPart) -> (Member, MemberPart) {
+        (Member { node: 4, incarnation, ..Member::default() }, part)
+    }
+
+    #[test]
+    fn a_node_is_let_in_where_it_is_not_in_with_the_folder_that_is_here() {
+        use MemberPart::{MemberLearner, Voter};
+        for (folders, mine, is) in [
+            (vec![], None, Seat::Free),
+            (vec![], Some(7), Seat::Free),
+            (vec![known(7, MemberLearner)], Some(7), Seat::Free),
+            (vec![known(7, Voter)], Some(7), Seat::Its),
+            (vec![known(7, Voter)], None, Seat::Others),
+            (vec![known(7, MemberLearner)], Some(8), Seat::Others),
+            (vec![known(6, Voter), known(7, MemberLearner)], Some(7), Seat::Others),
+        ] {
+            assert_eq!(seat(&folders, mine), is, "{folders:?} {mine:?}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_and_a_hint_name_the_shard_of_a_node_that_holds_several() {
+        let path = crate::config::load::FILE_DEFAULT.into();
+        let config = crate::config::shape::Config::default();
+        let loaded = Loaded { config, path, from_file: true, set: Vec::new() };
+        let node = |shards: &[u64]| Node { id: 4, shards: shards.to_vec(), ..Node::default() };
+        let refused = |node: &Node| {
+            is_in_already(&loaded, Replica { node, shard: 2 }, MemberPart::MemberLearner).to_string()
+        };
+        let (one, several) = (refused(&node(&[2])), refused(&node(&[1, 2])));
+        assert!(one.contains("is in the group already") && one.ends_with("feira member promote 4"), "{one}");
+        assert!(several.contains("of shard 2 already, as a learner"), "{several}");
+        assert!(several.ends_with("feira member promote 4 --shard 2"), "{several}");
+        let both = node(&[1, 2]);
+        assert_eq!(promotion(&loaded, &both, &[1, 2]), "feira member promote 4");
+        assert_eq!(promotion(&loaded, &both, &[2]), "feira member promote 4 --shard 2");
+    }
 }

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::change::done_at;
 use crate::config::load::Loaded;
 use crate::config::nodes as file;
+use crate::config::shape::Replica;
 use crate::failure::Failure;
 use crate::reach::nodes::{self, node_of};
 
@@ -33,6 +34,25 @@ pub fn shards_of(loaded: &Loaded, asked: Option<u64>, id: u64) -> Result<Vec<u64
     }
 }
 
+/// The shards whose groups a node is to leave: as [`shards_of`], and also one that the configuration does not give the node. Its group
+/// may have a replica of it all the same, where the file was changed before the group was asked.
+///
+/// # Errors
+/// There are several shards and nothing says which are meant.
+pub fn shards_to_leave(loaded: &Loaded, asked: Option<u64>, id: u64) -> Result<Vec<u64>, Failure> {
+    asked.map_or_else(|| shards_of(loaded, None, id), |shard| Ok(vec![shard]))
+}
+
+/// What a command needs besides a node, which need not be in the configuration, to mean one shard: nothing, or that.
+#[must_use]
+pub fn option(loaded: &Loaded, shard: u64, id: u64) -> String {
+    match node_of(&loaded.config, id) {
+        Ok(node) => Replica { node, shard }.option(),
+        Err(_) if loaded.config.store.shard_count() > 1 => format!(" --shard {shard}"),
+        Err(_) => String::new(),
+    }
+}
+
 /// Refuses to take a node's replicas of these shards out where the configuration could not be without them.
 ///
 /// # Errors
@@ -44,6 +64,9 @@ pub fn check_leave(loaded: &Loaded, id: u64, shards: &[u64]) -> Result<(), Failu
         file::check_without(&loaded.config, id)?;
         // All that could refuse it later is asked before the group is.
         return file::check_remove(&loaded.path, id);
+    }
+    if kept == node.shards {
+        return Ok(());
     }
     file::check_shards(&loaded.path, id, &kept)
 }
@@ -112,7 +135,10 @@ impl Each {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::args::{Cli, Command, Member};
     use crate::config::shape::Config;
+    use crate::up::bootstrap::bootstrap;
+    use clap::Parser;
 
     fn loaded(shards: &[&[u64]]) -> Loaded {
         let mut config = Config::default();
@@ -134,6 +160,39 @@ mod tests {
         assert_eq!(shards_of(&apart, None, 3), Ok(vec![3]));
         assert!(shards_of(&apart, Some(1), 3).unwrap_err().to_string().contains("no replica of shard 1"));
         assert_eq!(shards_of(&loaded(&[]), None, 9), Ok(vec![1]));
+        assert_eq!(
+            (option(&shared, 2, 3), option(&shared, 2, 9)),
+            (" --shard 2".into(), " --shard 2".into())
+        );
+        assert_eq!((option(&apart, 3, 3), option(&loaded(&[]), 1, 9)), (String::new(), String::new()));
+    }
+
+    /// The shards that advised commands mean: each is taken apart as the program takes it, and must be let through.
+    fn advised(loaded: &Loaded, next: &str) -> Vec<Vec<u64>> {
+        let (_, commands) = next.rsplit_once(": ").unwrap();
+        let taken = |command: &str| {
+            let Cli { shared, command } = Cli::try_parse_from(command.split_whitespace()).unwrap();
+            let Command::Member(Member::Remove { node, .. }) = command else { panic!("{command:?}") };
+            let shards = shards_to_leave(loaded, shared.shard, node).unwrap();
+            check_leave(loaded, node, &shards).unwrap();
+            shards
+        };
+        commands.split("; ").map(taken).collect()
+    }
+
+    #[test]
+    fn what_is_advised_where_a_file_lacks_a_replica_is_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut loaded = loaded(&[&[1, 2], &[1, 2], &[1, 2]]);
+        loaded.path = folder.path().join("feira.toml");
+        bootstrap(&loaded).unwrap();
+        loaded.config.store.nodes[2].shards = vec![1];
+        let left_out = bootstrap(&loaded).unwrap();
+        assert_eq!(advised(&loaded, &left_out[0].next), [[2]], "{}", left_out[0]);
+        loaded.config.store.nodes.pop();
+        let left_out = bootstrap(&loaded).unwrap();
+        assert_eq!(left_out.len(), 1);
+        assert_eq!(advised(&loaded, &left_out[0].next), [[1], [2]], "{}", left_out[0]);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::group::{Group, GroupView};
 use crate::config::load::Loaded;
-use crate::config::shape::Config;
+use crate::config::shape::{Config, Replica};
 use crate::failure::Failure;
 use crate::reach::nodes;
 use crate::show::answer::Answer;
@@ -45,7 +45,7 @@ pub async fn list(loaded: &Loaded, shard: Option<u64>) -> Result<Answer, Failure
     for shard in shards {
         let of_shard = loaded.of_shard(shard);
         let view = Group::of(&of_shard).look().await?;
-        let others = non_member(&of_shard.config, &view).await;
+        let others = non_member(&loaded.config, shard, &view).await;
         all.push(Listed { shard, view, others });
     }
     Ok(match all.len() {
@@ -133,24 +133,30 @@ fn seen_by_leader(view: &GroupView, node: u64) -> Option<&VoterStatus> {
     view.status.voters.iter().filter(|_| view.is_leaders()).find(|seen| seen.node == node)
 }
 
-/// Nodes of the configuration that are in no part of the group.
-async fn non_member(config: &Config, view: &GroupView) -> (Vec<Value>, Vec<String>) {
+/// Nodes to which the configuration gives a replica of the shard, and that are in no part of its group.
+async fn non_member(config: &Config, shard: u64, view: &GroupView) -> (Vec<Value>, Vec<String>) {
     let (mut documents, mut notes) = (Vec::new(), Vec::new());
-    for replica in config.store.replicas() {
-        let node = replica.node;
+    for node in config.store.of_shard(shard) {
         if !view.folders_of(node.id).is_empty() {
             continue;
         }
+        let replica = Replica { node, shard };
         let runs = nodes::status(replica).await.is_ok();
-        let how = if runs { "runs" } else { "does not run" };
-        let id = node.id;
-        notes.push(format!(
-            "node {id} {how} and is not in the group: feira member add {id} lets it in, feira member remove {id} \
-             takes it out of the configuration"
-        ));
-        documents.push(json!({ "node": id, "address": node.reached_at(), "runs": runs }));
+        notes.push(outside(replica, runs));
+        documents.push(json!({ "node": node.id, "address": node.reached_at(), "runs": runs }));
     }
     (documents, notes)
+}
+
+/// What can be done with a node that is not in the group.
+fn outside(replica: Replica<'_>, runs: bool) -> String {
+    let how = if runs { "runs" } else { "does not run" };
+    let (id, of) = (replica.node.id, replica.option());
+    let what = if of.is_empty() { "it" } else { "that replica" };
+    format!(
+        "node {id} {how} and is not in the group: feira member add {id}{of} lets it in, feira member remove {id}{of} takes {what} \
+         out of the configuration"
+    )
 }
 
 /// A part in one word.
@@ -162,5 +168,21 @@ pub fn word(part: MemberPart) -> &'static str {
         MemberPart::Incoming => "incoming",
         MemberPart::Outgoing => "outgoing",
         MemberPart::Unspecified => "unknown",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::shape::Node;
+
+    #[test]
+    fn of_a_node_of_several_shards_the_replica_is_named() {
+        let node = |shards: &[u64]| Node { id: 4, shards: shards.to_vec(), ..Node::default() };
+        let told = |node: &Node| outside(Replica { node, shard: 2 }, true);
+        let (one, several) = (told(&node(&[2])), told(&node(&[1, 2])));
+        assert!(one.contains("feira member add 4 lets it in, feira member remove 4 takes it"), "{one}");
+        assert!(several.contains("member add 4 --shard 2 lets"), "{several}");
+        assert!(several.contains("member remove 4 --shard 2 takes that replica out"), "{several}");
     }
 }

@@ -281,6 +281,9 @@ pub async fn forget_replicas(loaded: &Loaded, id: u64, shards: &[u64], out: &Out
     if kept.is_empty() {
         return forget(loaded, id, out).await;
     }
+    if kept == node.shards {
+        return without_others(loaded, node, shards, out).await;
+    }
     file::set_shards(&loaded.path, id, &kept)?;
     if renew(loaded).await? && look(&Supervisor::run_folder(loaded), &node.name()).await?.is_none() {
         let part = node.name();
@@ -296,6 +299,24 @@ pub async fn forget_replicas(loaded: &Loaded, id: u64, shards: &[u64], out: &Out
         serves(&loaded, &Node { shards: kept, ..node.clone() }).await?;
     } else if nodes::of_node(node).await.is_ok() {
         out.say(&format!("stop its process, and start it again: {}", by_hand(loaded, node)));
+    }
+    Ok(true)
+}
+
+/// Of a node that the configuration gives none of these shards: starts its process again if it still runs with a replica of one.
+async fn without_others(loaded: &Loaded, node: &Node, shards: &[u64], out: &Out) -> Result<bool, Failure> {
+    let asked = shards.iter().map(|shard| nodes::status(Replica { node, shard: *shard }));
+    let runs_with_one = futures::future::join_all(asked).await.iter().any(Result::is_ok);
+    let part = node.name();
+    if !renew(loaded).await? {
+        if runs_with_one {
+            out.say(&format!("stop its process, and start it again: {}", by_hand(loaded, node)));
+        }
+    } else if look(&Supervisor::run_folder(loaded), &part).await?.is_some() {
+        out.say(&format!("start it: {}", loaded.command(&format!("node start {}", node.id))));
+    } else if runs_with_one {
+        out.say(&give(&Supervisor::run_folder(loaded), &Order::Restart { part }).await?);
+        serves(loaded, node).await?;
     }
     Ok(true)
 }

@@ -9,16 +9,19 @@
 //! The node is started once, when all of its folders are there again; then each shard takes its new replica in, one after the other.
 //! A replica whose folder holds what its group knows is not lost: it is replaced only where its shard is named.
 //!
-//! Cut off anywhere, the same command goes on: the folder of the learner that is in the group is kept.
+//! Cut off anywhere, the same command goes on: the folder of the learner that is in the group is kept, and so is a fresh one with which
+//! the node runs already and that no group has taken in yet.
 
 use std::path::PathBuf;
 
 use proto::store::change_members_request::Change;
-use proto::store::{ChangeMembersResponse, FailureReason, Member, MemberName, MemberPart, Replacement};
+use proto::store::{
+    ChangeMembersResponse, FailureReason, Member, MemberName, MemberPart, Replacement, Role, StatusResponse,
+};
 use serde_json::{Value, json};
 
 use super::change::{Patience, change, done_at, name, settled};
-use super::each::{Each, check_leave, shards_of};
+use super::each::{Each, check_leave, option, shards_of};
 use super::group::{Group, GroupView};
 use super::place::{self, Held, note};
 use crate::config::load::Loaded;
@@ -37,6 +40,8 @@ struct Seat {
     /// The learner that an earlier command let in; of a lost learner, only that.
     learner: Option<Member>,
     held: Held,
+    /// The folder was made by an earlier command, and the node runs with it: no group has ever had that replica.
+    is_fresh: bool,
 }
 
 /// A folder that never had a vote.
@@ -44,7 +49,7 @@ struct Fresh {
     incarnation: u64,
     /// Where what was there before is now.
     moved: Option<PathBuf>,
-    /// It is that of the learner, which an earlier command made.
+    /// An earlier command made it.
     is_kept: bool,
 }
 
@@ -81,9 +86,8 @@ pub async fn by_empty_folder(
     if seats.is_empty() {
         let message = format!("no replica of node {id} is lost: each folder holds what its group knows");
         return Err(Failure::refused(message).next(format!(
-            "start it: {}; for a replica that cannot be used, name its shard: {}",
-            loaded.command(&format!("node start {id}")),
-            loaded.command(&format!("member replace {id} --shard SHARD"))
+            "start it: {}; of a replica that cannot be used it says so, and names the command",
+            loaded.command(&format!("node start {id}"))
         )));
     }
     let lost: Vec<u64> = seats.iter().map(|seat| seat.shard).collect();
@@ -106,9 +110,19 @@ pub async fn by_empty_folder(
 async fn seat(loaded: &Loaded, replica: Replica<'_>, patience: &mut Patience<'_>) -> Result<Seat, Failure> {
     let mut group = Group::of(&loaded.of_shard(replica.shard));
     let view = settled(&mut group, patience).await?;
-    let (voter, learner) = seats(&view, replica.node.id)?;
+    let (voter, learner) = seats(&view, replica)?;
     let held = place::held(loaded, replica)?;
-    Ok(Seat { shard: replica.shard, group, voter, learner, held })
+    let is_fresh = match (&held, nodes::status(replica).await) {
+        (Held::Replica(incarnation), Ok(status)) => is_fresh(&status, *incarnation),
+        _ => false,
+    };
+    Ok(Seat { shard: replica.shard, group, voter, learner, held, is_fresh })
+}
+
+/// Whether a running replica is that of this folder and was never in a group: it is in none, and knows no log.
+fn is_fresh(status: &StatusResponse, incarnation: u64) -> bool {
+    let knows_none = status.log_id == 0 && status.last.unwrap_or_default().offset == 0;
+    status.role() == Role::NonMember && status.incarnation == incarnation && knows_none
 }
 
 impl Seat {
@@ -119,7 +133,7 @@ impl Seat {
     }
 }
 
-/// Makes the folders and starts the node with them: those of learners are kept if they can be used.
+/// Makes the folders and starts the node with them: those that an earlier command made are kept if they can be used.
 async fn fresh_folders(
     loaded: &Loaded,
     node: &Node,
@@ -132,7 +146,7 @@ async fn fresh_folders(
     if all.iter().all(|fresh| !fresh.is_kept) {
         return Err(failure);
     }
-    out.insist(&format!("the learner's folder cannot be used either: {failure}"));
+    out.insist(&format!("the folder that was made before cannot be used either: {failure}"));
     for (fresh, seat) in all.iter_mut().zip(seats).filter(|(fresh, _)| fresh.is_kept) {
         *fresh = empty_folder(loaded, Replica { node, shard: seat.shard }, true, out)?;
     }
@@ -140,10 +154,11 @@ async fn fresh_folders(
     Ok(all)
 }
 
-/// A folder that never had a vote: that of the learner, else an empty one.
+/// A folder that never had a vote: that of the learner, or one that an earlier command made; else an empty one.
 fn fresh_folder(loaded: &Loaded, node: &Node, seat: &Seat, out: &Out) -> Result<Fresh, Failure> {
-    if let (Held::Replica(incarnation), Some(learner)) = (&seat.held, &seat.learner)
-        && learner.incarnation == *incarnation
+    let learns = |incarnation: u64| seat.learner.as_ref().is_some_and(|one| one.incarnation == incarnation);
+    if let Held::Replica(incarnation) = &seat.held
+        && (seat.is_fresh || learns(*incarnation))
     {
         return Ok(Fresh { incarnation: *incarnation, moved: None, is_kept: true });
     }
@@ -254,8 +269,10 @@ pub async fn by_another(
         let of =
             if loaded.config.store.shard_count() > 1 { format!(" of shard {shard}") } else { String::new() };
         let new = part_of(by, MemberPart::MemberLearner).ok_or_else(|| {
-            Failure::refused(format!("node {by} is no learner of the group{of}"))
-                .next(format!("let it in first: {}", loaded.command(&format!("member add {by}"))))
+            Failure::refused(format!("node {by} is no learner of the group{of}")).next(format!(
+                "let it in first: {}",
+                loaded.command(&format!("member add {by}{}", option(loaded, *shard, by)))
+            ))
         })?;
         let old = part_of(id, MemberPart::Voter)
             .ok_or_else(|| Failure::refused(format!("node {id} is no voter of the group{of}")))?;
@@ -278,14 +295,15 @@ pub async fn by_another(
 }
 
 /// The voter to be replaced, and the learner that an earlier command let in; of a lost learner, only that.
-fn seats(view: &GroupView, id: u64) -> Result<(Option<Member>, Option<Member>), Failure> {
+fn seats(view: &GroupView, replica: Replica<'_>) -> Result<(Option<Member>, Option<Member>), Failure> {
+    let (id, of) = (replica.node.id, replica.option());
     let folders = view.folders_of(id);
     let with =
         |wanted: MemberPart| folders.iter().find(|(_, part)| *part == wanted).map(|(one, _)| one.clone());
     match (with(MemberPart::Voter), with(MemberPart::MemberLearner)) {
         (None, None) => {
             Err(Failure::refused(format!("node {id} is not in the group: there is nothing to replace"))
-                .next(format!("feira member add {id} lets it in")))
+                .next(format!("feira member add {id}{of} lets it in")))
         }
         seats => Ok(seats),
     }
@@ -339,5 +357,22 @@ async fn add_when_silent(
             }
             done => return done,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proto::store::Position;
+
+    #[test]
+    fn only_a_replica_that_never_was_in_a_group_is_kept_without_a_seat() {
+        let outside = StatusResponse { role: Role::NonMember.into(), incarnation: 7, ..Default::default() };
+        assert!(is_fresh(&outside, 7));
+        assert!(!is_fresh(&outside, 8), "another folder runs");
+        assert!(!is_fresh(&StatusResponse { role: Role::Follower.into(), ..outside.clone() }, 7));
+        assert!(!is_fresh(&StatusResponse { log_id: 3, ..outside.clone() }, 7), "it was removed");
+        let last = Some(Position { epoch: 1, offset: 4 });
+        assert!(!is_fresh(&StatusResponse { last, ..outside }, 7), "it holds entries");
     }
 }

@@ -9,7 +9,7 @@ use store_server::group_folder;
 
 use super::add::add;
 use super::change::{Patience, change, name, settled};
-use super::each::{Each, check_leave, shards_of};
+use super::each::{Each, check_leave, option, shards_of, shards_to_leave};
 use super::group::{Group, GroupView};
 use super::place::{self, note};
 use super::{list, replace};
@@ -52,7 +52,7 @@ pub async fn run(
         }
         MemberCommand::Remove { node, wait } => {
             let _lock = locked()?;
-            remove(loaded, node, &shards_of(loaded, shard, node)?, &mut patience(wait.wait)).await
+            remove(loaded, node, &shards_to_leave(loaded, shard, node)?, &mut patience(wait.wait)).await
         }
         MemberCommand::Replace { node, by: None, wait } => {
             let _lock = locked()?;
@@ -77,16 +77,16 @@ async fn promote(
     for shard in shards {
         let mut group = Group::of(&loaded.of_shard(*shard));
         let view = settled(&mut group, patience).await?;
-        let mut folders = view.folders_of(id);
+        let (mut folders, of) = (view.folders_of(id), option(loaded, *shard, id));
         let Some((member, _)) = folders.pop() else {
             return Err(Failure::refused(format!("node {id} is not in the group"))
-                .next(format!("let it in first: {}", loaded.command(&format!("member add {id}")))));
+                .next(format!("let it in first: {}", loaded.command(&format!("member add {id}{of}")))));
         };
         if !folders.is_empty() {
             return Err(Failure::refused(format!("node {id} has a vote with a folder that was lost")).next(
                 format!(
                     "its new folder takes that one's place: {}",
-                    loaded.command(&format!("member replace {id}"))
+                    loaded.command(&format!("member replace {id}{of}"))
                 ),
             ));
         }

@@ -55,13 +55,19 @@ fn why_not(loaded: &Loaded, node: &Node, error: &Error) -> Failure {
     if !error.needs_new_member() {
         return failure;
     }
-    let (whole, of) = match error {
-        _ if !node.is_shared() => ("it", String::new()),
-        Error::Open { group, .. } => ("that replica", format!(" --shard {group}")),
-        _ => ("that replica", " --shard SHARD".to_owned()),
+    let group = if let Error::Open { group, .. } = error { Some(*group) } else { None };
+    failure.next(brought_back(loaded, node, group))
+}
+
+/// What brings a node back whose replica of this group cannot be used any more; of a group that is not known, what brings back all
+/// that are lost.
+fn brought_back(loaded: &Loaded, node: &Node, group: Option<u64>) -> String {
+    let (what, of) = match group.filter(|_| node.is_shared()) {
+        Some(group) => ("that replica", format!(" --shard {group}")),
+        None => ("it", String::new()),
     };
-    let replace = loaded.command(&format!("member replace {id}{of}"));
-    failure.next(format!("the other nodes serve without it; bring {whole} back empty: {replace}"))
+    let replace = loaded.command(&format!("member replace {}{of}", node.id));
+    format!("the other nodes serve without it; bring {what} back empty: {replace}")
 }
 
 /// The server's configuration of a replica.
@@ -125,4 +131,28 @@ pub fn with_causes(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_that_brings_a_node_back_can_be_given_as_it_stands() {
+        let path = crate::config::load::FILE_DEFAULT.into();
+        let loaded = Loaded {
+            config: crate::config::shape::Config::default(),
+            path,
+            from_file: true,
+            set: Vec::new(),
+        };
+        let of = |shards: &[u64], group| {
+            let node = Node { id: 3, shards: shards.to_vec(), ..Node::default() };
+            let next = brought_back(&loaded, &node, group);
+            next.rsplit_once(": ").unwrap().1.to_owned()
+        };
+        assert_eq!(of(&[1], Some(1)), "feira member replace 3");
+        assert_eq!(of(&[1, 2], Some(2)), "feira member replace 3 --shard 2");
+        assert_eq!(of(&[1, 2], None), "feira member replace 3");
+    }
 }

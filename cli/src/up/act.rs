@@ -13,7 +13,7 @@ use super::ready;
 use super::supervisor::Supervisor;
 use crate::args::{Act, NodeAct};
 use crate::config::load::Loaded;
-use crate::config::shape::Replica;
+use crate::config::shape::{Config, Replica};
 use crate::failure::{Failure, NOT_LEADER};
 use crate::reach::nodes;
 use crate::show::answer::Answer;
@@ -96,17 +96,33 @@ pub async fn transfer_leadership(loaded: &Loaded, name: &str) -> Result<Answer, 
     ))
 }
 
+/// What a command needs besides this node to mean its replica of a shard: nothing, or the shard where that was named or has to be.
+fn option(config: &Config, shard: u64, id: u64) -> String {
+    let is_named = config.store.shards_in_all.is_some_and(|count| count > 1);
+    match nodes::node_of(config, id) {
+        Ok(_) if is_named => format!(" --shard {shard}"),
+        Ok(node) => Replica { node, shard }.option(),
+        Err(_) => String::new(),
+    }
+}
+
 /// What a node's refusal means; one that does not lead names the node that does.
-fn only_the_leader(loaded: &Loaded, name: &str, act: &str, status: &Status) -> Failure {
+fn only_the_leader(loaded: &Loaded, replica: Replica<'_>, act: &str, status: &Status) -> Failure {
     let failure = Failure::of_status(status);
     if failure.reason != NOT_LEADER {
         return failure;
     }
+    let name = replica.node.name();
     let message = |leads: String| format!("{name} does not lead: {leads}; nothing was changed");
     match failure_from(status).leader {
-        Some(leader) => failure
-            .retold(message(format!("node-{} does", leader.node)))
-            .next(format!("perhaps you want: {}", loaded.command(&format!("node {act} {}", leader.node)))),
+        Some(leader) => failure.retold(message(format!("node-{} does", leader.node))).next(format!(
+            "perhaps you want: {}",
+            loaded.command(&format!(
+                "node {act} {}{}",
+                leader.node,
+                option(&loaded.config, replica.shard, leader.node)
+            ))
+        )),
         None => failure.retold(message("no node is known to".to_owned())),
     }
 }
@@ -135,7 +151,7 @@ pub async fn hold_commit(loaded: &Loaded, name: &str, hold: bool) -> Result<Answ
     let replica = replica_named(loaded, name)?;
     let request = HoldCommitRequest { route: nodes::route(replica), hold };
     let held = nodes::operator(loaded, replica.node)?.hold_commit(request).await;
-    held.map_err(|status| only_the_leader(loaded, name, "hold-commit", &status))?;
+    held.map_err(|status| only_the_leader(loaded, replica, "hold-commit", &status))?;
     let said = if hold {
         format!(
             "{name} keeps its commit orders to itself: what it appends stays intermediate on the other nodes; itself it \
@@ -145,4 +161,20 @@ pub async fn hold_commit(loaded: &Loaded, name: &str, hold: bool) -> Result<Answ
         format!("{name} sends commit orders again")
     };
     Ok(Answer::line(said.clone(), json!({ "part": name, "hold": hold, "done": said })))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_leader_of_a_shard_is_named_with_it() {
+        let mut config = Config::default();
+        assert_eq!(option(&config.of_shard(1), 1, 2), "", "a cluster of one shard");
+        config.store.nodes[1].shards = vec![1, 2];
+        assert_eq!(option(&config, 1, 2), " --shard 1", "a node of several");
+        assert_eq!(option(&config, 1, 3), "");
+        config.store.nodes.iter_mut().for_each(|node| node.shards = vec![1, 2]);
+        assert_eq!(option(&config.of_shard(2), 2, 3), " --shard 2");
+    }
 }

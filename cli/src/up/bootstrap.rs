@@ -186,25 +186,31 @@ fn check_nodes(loaded: &Loaded, founded: &Founded, folder: &Path) -> Result<Vec<
     let nodes = &loaded.config.store.nodes;
     let mut left_out: Vec<LeftOut> =
         nodes.iter().filter_map(|node| check_node(loaded, founded, node, folder)).collect();
+    let is_ring = founded.nodes.iter().any(|one| one.shard != founded.nodes[0].shard);
     for gone in &founded.nodes {
         let node = nodes.iter().find(|node| node.id == gone.id);
         if node.is_some_and(|node| node.has(gone.shard)) || left_out.iter().any(|out| out.id == gone.id) {
             continue;
         }
         let (id, file) = (gone.id, loaded.path.display());
-        let (what, remove) = match node {
-            None => ("is a node of the cluster".to_owned(), format!("member remove {id}")),
-            Some(_) => {
-                let shard = gone.shard;
-                (format!("has a replica of shard {shard}"), format!("member remove {id} --shard {shard}"))
-            }
+        let is_gone = |one: &&FoundedNode| one.id == id && node.is_none_or(|node| !node.has(one.shard));
+        let shards: Vec<u64> = founded.nodes.iter().filter(is_gone).map(|one| one.shard).collect();
+        let what = match node {
+            None => "is a node of the cluster".to_owned(),
+            Some(_) => format!("has a replica of {}", shards_in_words(&shards).0),
         };
+        let remove = |shard: &u64| {
+            let of = if is_ring { format!(" --shard {shard}") } else { String::new() };
+            loaded.command(&format!("member remove {id}{of}"))
+        };
+        let remove: Vec<String> = shards.iter().map(remove).collect();
         left_out.push(LeftOut {
             id,
             why: format!("it {what}, but not in {file}"),
             next: format!(
-                "put it back into the file, or remove it from the group: {}",
-                loaded.command(&remove)
+                "put it back into the file, or remove it from {}: {}",
+                if remove.len() > 1 { "its groups" } else { "the group" },
+                remove.join("; ")
             ),
         });
     }

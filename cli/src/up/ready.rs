@@ -122,6 +122,7 @@ fn replacement(id: u64, last_words: &str) -> Option<String> {
     let (_, rest) = last_words.rsplit_once(REPLACE)?;
     let mut after_id = rest.split_whitespace().skip(1);
     let shard = after_id.next().filter(|word| *word == "--shard").and_then(|_| after_id.next());
+    let shard = shard.and_then(|shard| shard.parse::<u64>().ok());
     let of = shard.map_or_else(String::new, |shard| format!(" --shard {shard}"));
     Some(format!("{REPLACE} {id}{of}"))
 }
@@ -223,6 +224,11 @@ mod tests {
             "member replace 3 --shard 2"
         );
         assert_eq!(replacement(3, &format!("{said}\nended")).unwrap(), "member replace 3");
+        assert_eq!(
+            replacement(3, &format!("{said} --shard SHARD")).unwrap(),
+            "member replace 3",
+            "a command"
+        );
         assert_eq!(replacement(3, "no disk"), None);
     }
 }
