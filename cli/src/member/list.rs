@@ -60,7 +60,7 @@ pub(crate) fn answer(Listed { view, others: (non_members, others), .. }: Listed)
     let rows = view.members().map(|(member, part)| row(&view, member, part));
     rows.for_each(|row| table.row(row));
     let notes = view.waits().into_iter().chain(others).collect();
-    Answer { notes, ..Answer::table(head(&view), document(&view, non_members), table) }
+    Answer { notes, ..Answer::table(head(&view), document(&view, &non_members), table) }
 }
 
 /// The same of several shards.
@@ -75,7 +75,7 @@ pub(crate) fn answer_of_ring(all: Vec<Listed>) -> Answer {
         }
         let told = [head(&view)].into_iter().chain(view.waits()).chain(others);
         notes.extend(told.map(|told| format!("shard {shard}: {told}")));
-        let mut document = document(&view, non_members);
+        let mut document = document(&view, &non_members);
         document["shard"] = shard.into();
         documents.push(document);
     }
@@ -112,7 +112,7 @@ fn row(view: &GroupView, member: &Member, part: MemberPart) -> [String; 7] {
     ]
 }
 
-fn document(view: &GroupView, non_members: Vec<Value>) -> Value {
+fn document(view: &GroupView, non_members: &[Value]) -> Value {
     let member = |(member, part): (&Member, MemberPart)| {
         let (durable, behind, silent) = progress(view, member.node);
         json!({

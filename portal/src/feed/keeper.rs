@@ -35,6 +35,8 @@ use crate::limits::{FEED_BYTES_MAX, FEED_DROPPED_MAX, PAGE_MAX};
 
 /// Between two looks at a feed that had nothing new: doubled each time, up to the second.
 const LOOK: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(800));
+/// Between two looks at a feed whose news were all seen: what comes meanwhile is read and published together.
+const GATHER: Duration = Duration::from_millis(25);
 /// Between two tries to become the keeper, about.
 const WAIT: Duration = Duration::from_secs(3);
 /// The lease is renewed when it is this old, though nothing was done.
@@ -220,7 +222,12 @@ async fn keep(portal: &Portal, mut kept: Kept, mut publisher: Option<Publisher>)
     loop {
         match round(portal, &mut kept, publisher.as_mut()).await {
             Ok(Round::NotTheKeeper) => return Ok(()),
-            Ok(Round::Found) => pause = LOOK.0,
+            Ok(Round::Found { more }) => {
+                pause = LOOK.0;
+                if !more {
+                    sleep(GATHER).await;
+                }
+            }
             Err(error) if kept.written.elapsed() > GIVE_UP => return Err(error),
             Ok(Round::Nothing) | Err(_) => {
                 sleep(pause).await;
@@ -235,8 +242,8 @@ async fn keep(portal: &Portal, mut kept: Kept, mut publisher: Option<Publisher>)
 
 /// What came of one round.
 enum Round {
-    /// There was something to be done.
-    Found,
+    /// There was something to be done; perhaps there is more.
+    Found { more: bool },
     /// There was not.
     Nothing,
     /// Another is the keeper.
@@ -250,10 +257,12 @@ async fn round(
 ) -> Result<Round, Error> {
     // A later program's events are not this one's to tell or to drop.
     portal.may_serve(true).await?;
-    let mut found = false;
+    let (mut found, mut more) = (false, false);
     let groups = portal.store().groups();
     for group in &groups {
-        found |= follow(portal, kept, *group, publisher.as_deref_mut()).await?;
+        let gone_on = follow(portal, kept, *group, publisher.as_deref_mut()).await?;
+        found |= gone_on.is_some();
+        more |= gone_on == Some(true);
     }
     if kept.began.elapsed() >= SETTLED {
         kept.settle(portal).await?;
@@ -271,17 +280,17 @@ async fn round(
             }
         }
     }
-    Ok(if found { Round::Found } else { Round::Nothing })
+    Ok(if found { Round::Found { more } } else { Round::Nothing })
 }
 
 /// Goes over what is new in a group: publishes it where there is a broker, and counts it. A broker that is away holds up nothing but what is
-/// published.
+/// published. `None`: there was nothing to be done; else whether there is more.
 async fn follow(
     portal: &Portal,
     kept: &mut Kept,
     group: Group,
     publisher: Option<&mut Publisher>,
-) -> Result<bool, Error> {
+) -> Result<Option<bool>, Error> {
     let feed = *kept.of(group);
     let publisher = publisher.and_then(Publisher::ready);
     let from = if publisher.is_some() { feed.published } else { feed.read };
@@ -304,7 +313,7 @@ async fn follow(
     }
     let has_gone_on = *of_group != feed;
     kept.is_behind |= has_gone_on;
-    Ok(has_gone_on)
+    Ok(has_gone_on.then_some(part.more))
 }
 
 /// The next events of a group. Early ones are moved to their places first.

@@ -13,6 +13,8 @@
 //!
 //! Source: MQTT 5.0, 4.3.2 (QoS 1), 3.3.1.3 (retain).
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use proto::portal::Event;
@@ -68,6 +70,8 @@ pub(super) struct Publisher {
 struct Connection {
     client: AsyncClient,
     seen: watch::Receiver<Seen>,
+    /// How many messages must be acknowledged before whoever waits has to know.
+    awaited: Arc<AtomicUsize>,
     began: Instant,
     _polling: JoinSet<()>,
 }
@@ -236,13 +240,15 @@ impl Connection {
         }
         let (client, events) = AsyncClient::new(options, WINDOW + 1);
         let (tell, seen) = watch::channel(Seen::default());
+        let awaited = Arc::new(AtomicUsize::new(0));
         let mut polling = JoinSet::new();
-        polling.spawn(poll(events, tell));
-        Connection { client, seen, began: Instant::now(), _polling: polling }
+        polling.spawn(poll(events, tell, Arc::clone(&awaited)));
+        Connection { client, seen, awaited, began: Instant::now(), _polling: polling }
     }
 
     async fn send(&mut self, messages: Vec<Message>) -> usize {
         let (before, count) = (self.seen.borrow().acknowledged, messages.len());
+        self.awaited.store(before + count, Ordering::Release);
         let sending = async {
             for Message { topic, retain, text, properties } in messages {
                 let client = &self.client;
@@ -266,7 +272,7 @@ fn cursor(group: Group, place: Place) -> String {
 }
 
 /// Keeps the connection until it is lost.
-async fn poll(mut events: EventLoop, tell: watch::Sender<Seen>) {
+async fn poll(mut events: EventLoop, tell: watch::Sender<Seen>, awaited: Arc<AtomicUsize>) {
     loop {
         match events.poll().await {
             Ok(Polled::Incoming(Packet::ConnAck(_))) => tell.send_modify(|seen| seen.is_up = true),
@@ -275,7 +281,10 @@ async fn poll(mut events: EventLoop, tell: watch::Sender<Seen>) {
                     tell.send_modify(|seen| seen.refused = Some(ack.reason));
                     return;
                 }
-                tell.send_modify(|seen| seen.acknowledged += 1);
+                tell.send_if_modified(|seen| {
+                    seen.acknowledged += 1;
+                    seen.acknowledged >= awaited.load(Ordering::Acquire)
+                });
             }
             Ok(Polled::Incoming(Packet::Disconnect(_))) => return,
             Ok(_) => {}

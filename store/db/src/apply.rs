@@ -287,8 +287,8 @@ impl<W: Write> Applying<'_, W> {
             Ran::Failed(response) => return Ok(Reply::Txn(response)),
             Ran::Locked(holder) => return Ok(Reply::Locked(holder)),
         };
-        self.store(&effects)?;
-        self.tell_of(effects.into_iter().map(|effect| effect.key).collect())?;
+        let keys = self.store(effects)?;
+        self.tell_of(keys)?;
         Ok(Reply::Txn(match decide {
             None => response,
             Some(decide) => cross::decided(self, txn, decide, response)?,

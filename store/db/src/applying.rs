@@ -31,8 +31,8 @@ impl<W> Applying<'_, W> {
 }
 
 impl<W: Write> Applying<'_, W> {
-    /// Writes records, which are in key order.
-    pub(crate) fn store(&mut self, effects: &[Effect]) -> Result<(), Error> {
+    /// Writes records, which are in key order; their keys.
+    pub(crate) fn store(&mut self, effects: Vec<Effect>) -> Result<Vec<Bytes>, Error> {
         effects::store(self.write, self.state, effects)
     }
 

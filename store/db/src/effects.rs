@@ -28,23 +28,25 @@ pub(crate) struct RowChange {
     pub(crate) value: Option<Vec<u8>>,
 }
 
-/// Writes records, which are in key order.
+/// Writes records, which are in key order; their keys.
 pub(crate) fn store(
     write: &mut impl Write,
     state: &mut AppliedState,
-    effects: &[Effect],
-) -> Result<(), Error> {
-    state.state_hash = hashed(state.state_hash, effects);
-    for effect in effects {
-        match &effect.stored {
-            Some(stored) => write.put(Space::Records, &effect.key, stored)?,
+    effects: Vec<Effect>,
+) -> Result<Vec<Bytes>, Error> {
+    state.state_hash = hashed(state.state_hash, &effects);
+    let mut keys = Vec::with_capacity(effects.len());
+    for Effect { key, stored } in effects {
+        match stored {
+            Some(stored) => write.put_owned(Space::Records, &key, stored)?,
             None => {
-                let was_there = write.delete(Space::Records, &effect.key)?;
+                let was_there = write.delete(Space::Records, &key)?;
                 assert!(was_there, "only what is there is deleted");
             }
         }
+        keys.push(key);
     }
-    Ok(())
+    Ok(keys)
 }
 
 /// Writes rows of transactions over several groups.

@@ -15,13 +15,15 @@ use proto::check::JSON_DEPTH_MAX;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use crate::plain_json;
+
 /// A change of bytes.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Edit {
+pub(crate) struct Edit<'v> {
     /// What goes.
     pub(crate) range: Range<usize>,
     /// What comes in its place.
-    pub(crate) text: Vec<u8>,
+    pub(crate) text: Cow<'v, [u8]>,
 }
 
 /// The bytes of the value at `pointer`; `None` if the data is not JSON or the pointer leads nowhere.
@@ -40,9 +42,9 @@ pub(crate) fn find_integer(data: &[u8], pointer: &str) -> Option<(Range<usize>, 
 }
 
 /// How to set the value at `pointer`: in place of the one there, or as a new last member of the object above.
-pub(crate) fn set(data: &[u8], pointer: &str, value: &[u8]) -> Option<Edit> {
+pub(crate) fn set<'v>(data: &[u8], pointer: &str, value: &'v [u8]) -> Option<Edit<'v>> {
     if let Some(range) = find(data, pointer) {
-        return Some(Edit { range, text: value.to_vec() });
+        return Some(Edit { range, text: value.into() });
     }
     let (above, name) = pointer.rsplit_once('/')?;
     let object = find(data, above)?;
@@ -50,11 +52,11 @@ pub(crate) fn set(data: &[u8], pointer: &str, value: &[u8]) -> Option<Edit> {
     let name = serde_json::to_string(&unescaped(name)).ok()?;
     let comma = if inner.iter().all(|byte| byte.is_ascii_whitespace()) { "" } else { "," };
     let text = [comma.as_bytes(), name.as_bytes(), b":", value].concat();
-    Some(Edit { range: object.end - 1..object.end - 1, text })
+    Some(Edit { range: object.end - 1..object.end - 1, text: text.into() })
 }
 
 /// Carries an edit out.
-pub(crate) fn edited(data: &[u8], edit: &Edit) -> Vec<u8> {
+pub(crate) fn edited(data: &[u8], edit: &Edit<'_>) -> Vec<u8> {
     [&data[..edit.range.start], &edit.text, &data[edit.range.end..]].concat()
 }
 
@@ -63,6 +65,9 @@ pub(crate) fn edited(data: &[u8], edit: &Edit) -> Vec<u8> {
 pub(crate) fn equal(one: &[u8], other: &[u8]) -> bool {
     let texts = (std::str::from_utf8(one), std::str::from_utf8(other));
     let (Ok(one), Ok(other)) = texts else { return false };
+    if one == other && plain_json::is_string(one) {
+        return true;
+    }
     let values = (serde_json::from_str::<&RawValue>(one), serde_json::from_str::<&RawValue>(other));
     let (Ok(one), Ok(other)) = values else { return false };
     same(one.get(), other.get(), JSON_DEPTH_MAX)
@@ -121,20 +126,24 @@ pub(crate) fn is_same_pointer(one: &str, other: &str) -> bool {
     one.matches('/').count() == other.matches('/').count() && meet(one, other)
 }
 
-fn value_at<'a>(text: &'a str, pointer: &str) -> Option<&'a RawValue> {
+fn value_at<'a>(text: &'a str, pointer: &str) -> Option<&'a str> {
     let Some(segments) = pointer.strip_prefix('/') else {
-        return if pointer.is_empty() { serde_json::from_str(text).ok() } else { None };
+        let whole = || serde_json::from_str::<&RawValue>(text).ok().map(RawValue::get);
+        return if pointer.is_empty() { whole() } else { None };
     };
-    let mut segments = segments.split('/');
-    let mut value = step(text, segments.next()?)?;
-    for segment in segments {
-        value = step(value.get(), segment)?;
+    let mut value = text;
+    for segment in segments.split('/') {
+        let plain = if segment.contains('~') { None } else { plain_json::member(value, segment) };
+        value = match plain {
+            Some(found) => &value[found?],
+            None => step(value, segment)?,
+        };
     }
     Some(value)
 }
 
 /// The member or element that one segment names; reads all of `text`, so that what is not JSON shows.
-fn step<'a>(text: &'a str, segment: &str) -> Option<&'a RawValue> {
+fn step<'a>(text: &'a str, segment: &str) -> Option<&'a str> {
     let mut json = serde_json::Deserializer::from_str(text);
     let found = match text.trim_start_matches([' ', '\t', '\n', '\r']).as_bytes().first() {
         Some(b'{') => json.deserialize_map(Member(&unescaped(segment))),
@@ -142,7 +151,7 @@ fn step<'a>(text: &'a str, segment: &str) -> Option<&'a RawValue> {
         _ => return None,
     };
     json.end().ok()?;
-    found.ok().flatten()
+    found.ok().flatten().map(RawValue::get)
 }
 
 /// A segment as the name it means: `~1` is `/`, `~0` is `~`.
@@ -163,9 +172,9 @@ fn index(segment: &str) -> Option<usize> {
     segment.parse().ok()
 }
 
-fn span(text: &str, value: &RawValue) -> Range<usize> {
-    let start = value.get().as_ptr().addr() - text.as_ptr().addr();
-    start..start + value.get().len()
+fn span(text: &str, value: &str) -> Range<usize> {
+    let start = value.as_ptr().addr() - text.as_ptr().addr();
+    start..start + value.len()
 }
 
 /// Looks for the last member of this name.
@@ -238,7 +247,69 @@ impl<'de> Visitor<'de> for Element {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// JSON, and what is nearly JSON.
+    fn text() -> impl Strategy<Value = String> {
+        let leaf = prop_oneof![
+            3 => "-?(0|[1-9][0-9]{0,9})(\\.[0-9]{1,3})?([eE][+-]?[0-9]{1,2})?",
+            3 => "\"[a-e ]{0,20}\"",
+            1 => "\"(é|ç|\\\\u00e9|\\\\n|\\\\\"|\t|\u{7f}|[a-z]){0,9}\"",
+            1 => "true|false|null",
+            1 => "[-+.0-9eE]{1,6}|nul|tru|\"|",
+        ];
+        let tree = leaf.prop_recursive(5, 40, 6, |inner| {
+            let blank = "[ \n\t\r]{0,2}";
+            let name = "\"[a-c]{0,2}\"|\"\\\\u0061\"";
+            let member = (name, blank, inner.clone()).prop_map(|(name, blank, value)| format!("{blank}{name}:{value}{blank}"));
+            prop_oneof![
+                2 => proptest::collection::vec(member, 0..5).prop_map(|all| format!("{{{}}}", all.join(","))),
+                1 => (proptest::collection::vec(inner, 0..4), blank).prop_map(|(all, blank)| format!("[{blank}{}{blank}]", all.join(","))),
+            ]
+        });
+        let nested = (tree, 0..20usize).prop_map(|(tree, deep)| match deep {
+            0..16 => tree,
+            _ => format!("{{\"a\":{}{tree}{}}}", "[".repeat(deep - 3), "]".repeat(deep - 3)),
+        });
+        // One character of some is another.
+        (nested, any::<prop::sample::Index>(), prop::option::weighted(0.4, "[]{}\",:0 a\\\\]")).prop_map(
+            |(text, at, other)| {
+                let mut all: Vec<char> = text.chars().collect();
+                if let (Some(other), false) = (other, all.is_empty()) {
+                    let at = at.index(all.len());
+                    all.splice(at..=at, other.chars());
+                }
+                all.into_iter().collect()
+            },
+        )
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4_000))]
+        /// Or leave it to the parser.
+        #[test]
+        fn one_pass_over_plain_objects_finds_what_the_parser_finds(text in text(), name in "[a-c]{0,2}") {
+            if let Some(found) = plain_json::member(&text, &name) {
+                prop_assert_eq!(found, step(&text, &name).map(|value| span(&text, value)));
+                prop_assert!(serde_json::from_str::<&RawValue>(&text).is_ok(), "it is JSON");
+            }
+            if plain_json::is_string(&text) {
+                prop_assert!(serde_json::from_str::<String>(&text).is_ok());
+            }
+        }
+    }
+
+    #[test]
+    fn records_are_plain_objects() {
+        let stock = r#"{"initial":40,"adjusted":-2,"available":31, "held":7,"rules":{"least":0},"notes":["é", null]}"#;
+        for name in ["initial", "rules", "notes", "none"] {
+            let found = plain_json::member(stock, name).expect("plain");
+            assert_eq!(found.map(|range| &stock[range]), step(stock, name), "{name}");
+        }
+        assert_eq!(plain_json::member(r#"{"a":"\n"}"#, "a"), None, "left to the parser");
+    }
 
     fn at<'a>(data: &'a str, pointer: &str) -> Option<&'a str> {
         find(data.as_bytes(), pointer).map(|range| &data[range])

@@ -4,7 +4,7 @@
 //! without a trace.
 //!
 //! Keys of eight bytes, which are offsets most often, are kept as numbers: a search compares them without a look at bytes
-//! that lie elsewhere.
+//! that lie elsewhere. Of a large layer's records, bits say which keys it surely has not: most that are asked for are in none.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -13,6 +13,7 @@ use std::iter::Peekable;
 use std::ops::{Bound, Deref};
 
 use smallvec::SmallVec;
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::error::Error;
 use crate::table::{Read, Space, Visit};
@@ -144,10 +145,67 @@ impl<'l> Iterator for RowsFrom<'l> {
     }
 }
 
+/// A key that is looked for, in one layer after the other.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sought<'k> {
+    pub(crate) space: Space,
+    pub(crate) key: &'k [u8],
+    /// Of a record's key.
+    hash: u64,
+}
+
+impl<'k> Sought<'k> {
+    pub(crate) fn new(space: Space, key: &'k [u8]) -> Sought<'k> {
+        Sought { space, key, hash: if space == Space::Records { xxh3_64(key) } else { 0 } }
+    }
+}
+
+/// Of many records which keys are surely not among them: a bit for each, where its hash says.
+#[derive(Default, Debug)]
+struct Filter {
+    /// Empty: nothing is known.
+    bits: Vec<u64>,
+}
+
+impl Filter {
+    /// A search among fewer costs as little.
+    const RECORDS_MIN: usize = 512;
+    /// A power of two, 64 KiB: of a layer of 16,384 records one key in thirty is looked for in vain.
+    const WORDS: usize = 8_192;
+
+    fn place(hash: u64) -> (usize, u64) {
+        // Within the number of words.
+        ((hash >> 6) as usize % Filter::WORDS, 1 << (hash % 64))
+    }
+
+    fn may_have(&self, hash: u64) -> bool {
+        let (word, bit) = Filter::place(hash);
+        self.bits.get(word).is_none_or(|bits| bits & bit != 0)
+    }
+
+    /// Takes a key that is among them from now on.
+    fn note(&mut self, key: &[u8]) {
+        if !self.bits.is_empty() {
+            let (word, bit) = Filter::place(xxh3_64(key));
+            self.bits[word] |= bit;
+        }
+    }
+
+    /// Begins once they are many.
+    fn grow(&mut self, rows: &Rows) {
+        if self.bits.is_empty() && rows.names.len() + rows.numbers.len() >= Filter::RECORDS_MIN {
+            self.bits = vec![0; Filter::WORDS];
+            rows.from(&[]).for_each(|(key, _)| self.note(&key));
+        }
+    }
+}
+
 /// Rows of all spaces, by [`Space::number`].
 #[derive(Default, Debug)]
 pub(crate) struct Layer {
     spaces: [Rows; Space::ALL.len()],
+    /// Of the records.
+    filter: Filter,
     /// What they take in memory.
     pub(crate) bytes: usize,
     /// How many there are.
@@ -167,7 +225,10 @@ impl Layer {
         &self.spaces[usize::from(space.number())]
     }
 
-    pub(crate) fn get(&self, space: Space, key: &[u8]) -> Option<Option<&[u8]>> {
+    pub(crate) fn get(&self, Sought { space, key, hash }: Sought<'_>) -> Option<Option<&[u8]>> {
+        if space == Space::Records && !self.filter.may_have(hash) {
+            return None;
+        }
         self.rows(space).get(key).map(|row| row.value.as_deref())
     }
 
@@ -183,6 +244,10 @@ impl Layer {
             Key::Number(number) => lay(rows.numbers.entry(u64::from_be_bytes(number)), newer),
             Key::Name(name) => lay(rows.names.entry(Name::from_slice(name)), newer),
         };
+        if space == Space::Records {
+            self.filter.note(key);
+            self.filter.grow(rows);
+        }
         self.count_in(space, key.len(), &laid);
     }
 
@@ -193,15 +258,24 @@ impl Layer {
             return;
         }
         for (space, newer) in Space::ALL.into_iter().zip(newer.spaces) {
-            let at = usize::from(space.number());
+            let (at, is_records) = (usize::from(space.number()), space == Space::Records);
             for (number, row) in newer.numbers {
+                if is_records {
+                    self.filter.note(&number.to_be_bytes());
+                }
                 let laid = lay(self.spaces[at].numbers.entry(number), row);
                 self.count_in(space, size_of::<u64>(), &laid);
             }
             for (name, row) in newer.names {
+                if is_records {
+                    self.filter.note(&name);
+                }
                 let length = name.len();
                 let laid = lay(self.spaces[at].names.entry(name), row);
                 self.count_in(space, length, &laid);
+            }
+            if is_records {
+                self.filter.grow(&self.spaces[at]);
             }
         }
     }

@@ -35,7 +35,7 @@ use store_core::mutant;
 
 use crate::error::Error;
 pub use crate::layer::Limits;
-use crate::layer::{Layer, Row, walk_over};
+use crate::layer::{Layer, Row, Sought, walk_over};
 use crate::table::{Read, Space, Table, Visit, Write, assert_key, not_in_order};
 
 /// A page below, of which a flush writes one a row at most, about.
@@ -164,12 +164,8 @@ impl<T: Table> Layered<T> {
                 if mutant!(FlushWithoutState) && space == Space::State {
                     continue;
                 }
-                for (key, row) in frozen.rows(space).from(&[]) {
-                    match &row.value {
-                        Some(value) => below.put(space, &key, value)?,
-                        None => drop(below.delete(space, &key)?),
-                    }
-                }
+                let rows = frozen.rows(space).from(&[]);
+                below.lay(space, rows.map(|(key, row)| (key, row.value.as_deref())))?;
             }
             Ok(())
         })?;
@@ -203,15 +199,19 @@ impl Reading<'_> {
     fn layers(&self) -> impl Iterator<Item = &Layer> {
         self.view.into_iter().flat_map(View::layers)
     }
+
+    fn find(&self, sought: Sought<'_>) -> Result<Option<&[u8]>, Error> {
+        match self.layers().find_map(|layer| layer.get(sought)) {
+            Some(value) => Ok(value),
+            None => self.below.get(sought.space, sought.key),
+        }
+    }
 }
 
 impl Read for Reading<'_> {
     fn get(&self, space: Space, key: &[u8]) -> Result<Option<&[u8]>, Error> {
         assert_key(key);
-        match self.layers().find_map(|layer| layer.get(space, key)) {
-            Some(value) => Ok(value),
-            None => self.below.get(space, key),
-        }
+        self.find(Sought::new(space, key))
     }
 
     fn walk(&self, space: Space, from: &[u8], visit: &mut Visit<'_>) -> Result<(), Error> {
@@ -239,13 +239,13 @@ pub struct OwnLayer {
 }
 
 impl OwnLayer {
-    fn set(&mut self, space: Space, key: &[u8], value: Option<&[u8]>, is_new: bool) {
+    fn set(&mut self, space: Space, key: &[u8], value: Option<Box<[u8]>>, is_new: bool) {
         assert_key(key);
         let front = &mut self.fronts.get_mut()[usize::from(space.number())];
         if value.is_some() && key < &**front {
             *front = key.into();
         }
-        self.rows.set(space, key, Row { value: value.map(Into::into), is_new });
+        self.rows.set(space, key, Row { value, is_new });
     }
 }
 
@@ -253,10 +253,14 @@ impl Read for Writing<'_> {
     fn get(&self, space: Space, key: &[u8]) -> Result<Option<&[u8]>, Error> {
         match self {
             Writing::Through(below) => below.get(space, key),
-            Writing::Layered { own, before } => match own.rows.get(space, key) {
-                Some(value) => Ok(value),
-                None => before.get(space, key),
-            },
+            Writing::Layered { own, before } => {
+                assert_key(key);
+                let sought = Sought::new(space, key);
+                match own.rows.get(sought) {
+                    Some(value) => Ok(value),
+                    None => before.find(sought),
+                }
+            }
         }
     }
 
@@ -287,7 +291,17 @@ impl Write for Writing<'_> {
         match self {
             Writing::Through(below) => below.put(space, key, value),
             Writing::Layered { own, .. } => {
-                own.set(space, key, Some(value), false);
+                own.set(space, key, Some(value.into()), false);
+                Ok(())
+            }
+        }
+    }
+
+    fn put_owned(&mut self, space: Space, key: &[u8], value: Vec<u8>) -> Result<(), Error> {
+        match self {
+            Writing::Through(below) => below.put(space, key, &value),
+            Writing::Layered { own, .. } => {
+                own.set(space, key, Some(value.into()), false);
                 Ok(())
             }
         }
@@ -297,7 +311,7 @@ impl Write for Writing<'_> {
         match self {
             Writing::Through(below) => below.insert(space, key, value),
             Writing::Layered { own, .. } => {
-                own.set(space, key, Some(value), true);
+                own.set(space, key, Some(value.into()), true);
                 Ok(())
             }
         }

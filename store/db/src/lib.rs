@@ -44,6 +44,7 @@ mod locks;
 pub mod memory;
 pub mod pages;
 mod parts;
+mod plain_json;
 pub mod query;
 pub mod recent;
 mod record;

@@ -9,6 +9,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -29,6 +30,7 @@ use crate::trust::{self, Marks, Verdict};
 mod cursor_op {
     pub(super) const FIRST: u32 = 0;
     pub(super) const NEXT: u32 = 8;
+    pub(super) const SET: u32 = 15;
     pub(super) const SET_RANGE: u32 = 17;
 }
 
@@ -379,6 +381,34 @@ impl Write for Writing<'_> {
             Err(lmdb::Error::NotFound) => Ok(false),
             Err(error) => Err(self.opened.failed("deleting", error)),
         }
+    }
+
+    /// With one cursor: a row on the page of the one before is found there, and not from the root.
+    fn lay<'r, K: Deref<Target = [u8]>>(
+        &mut self,
+        space: Space,
+        rows: impl Iterator<Item = (K, Option<&'r [u8]>)>,
+    ) -> Result<(), Error> {
+        let opened = self.opened;
+        let mut rows = rows.peekable();
+        if rows.peek().is_none() {
+            return Ok(());
+        }
+        let cursor = self.txn.open_rw_cursor(opened.space(space));
+        let mut cursor = cursor.map_err(|error| opened.failed("beginning to write", error))?;
+        for (key, value) in rows {
+            assert_key(&key);
+            let laid = match value {
+                Some(value) => cursor.put(&&*key, &value, WriteFlags::empty()),
+                None => match cursor.get(Some(&key), None, cursor_op::SET) {
+                    Ok(_) => cursor.del(WriteFlags::empty()),
+                    Err(lmdb::Error::NotFound) => Ok(()),
+                    Err(error) => Err(error),
+                },
+            };
+            laid.map_err(|error| opened.failed("writing", error))?;
+        }
+        Ok(())
     }
 
     fn clear(&mut self, space: Space) -> Result<(), Error> {

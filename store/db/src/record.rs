@@ -6,6 +6,8 @@
 //!   then the data, to the end                                    (all numbers little-endian)
 //! ```
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use proto::store::{Position, Record};
 
@@ -63,10 +65,10 @@ impl<'a> View<'a> {
     }
 
     /// This record with another header, and `with` in place of a part of its data.
-    pub(crate) fn spliced(&self, header: Header, range: std::ops::Range<usize>, with: &[u8]) -> Vec<u8> {
+    pub(crate) fn spliced(&self, header: Header, range: Range<usize>, with: &[u8]) -> Vec<u8> {
         let bytes = HEADER_BYTES + self.data.len() - range.len() + with.len();
         let mut stored = Vec::with_capacity(bytes);
-        write_header(&mut stored, header);
+        stored.extend_from_slice(&header_bytes(header));
         stored.extend_from_slice(&self.data[..range.start]);
         stored.extend_from_slice(with);
         stored.extend_from_slice(&self.data[range.end..]);
@@ -77,17 +79,35 @@ impl<'a> View<'a> {
 /// A record to store.
 pub(crate) fn encode(header: Header, data: &[u8]) -> Vec<u8> {
     let mut stored = Vec::with_capacity(HEADER_BYTES + data.len());
-    write_header(&mut stored, header);
+    stored.extend_from_slice(&header_bytes(header));
     stored.extend_from_slice(data);
     stored
 }
 
-fn write_header(stored: &mut Vec<u8>, header: Header) {
-    stored.extend_from_slice(&BEGINNING);
-    stored.extend_from_slice(&header.version.to_le_bytes());
-    stored.extend_from_slice(&header.timestamp_ms.to_le_bytes());
-    stored.extend_from_slice(&header.position.epoch.to_le_bytes());
-    stored.extend_from_slice(&header.position.offset.to_le_bytes());
+/// [`View::spliced`] of a stored record that is no longer wanted as it is.
+pub(crate) fn splice(stored: &mut Vec<u8>, header: Header, range: Range<usize>, with: &[u8]) {
+    splice_data(stored, range, with);
+    stored[..HEADER_BYTES].copy_from_slice(&header_bytes(header));
+}
+
+/// The same under the header that it has.
+pub(crate) fn splice_data(stored: &mut Vec<u8>, range: Range<usize>, with: &[u8]) {
+    let range = HEADER_BYTES + range.start..HEADER_BYTES + range.end;
+    if range.len() == with.len() {
+        stored[range].copy_from_slice(with);
+    } else {
+        drop(stored.splice(range, with.iter().copied()));
+    }
+}
+
+fn header_bytes(header: Header) -> [u8; HEADER_BYTES] {
+    let mut bytes = [0; HEADER_BYTES];
+    bytes[..4].copy_from_slice(&BEGINNING);
+    bytes[4..12].copy_from_slice(&header.version.to_le_bytes());
+    bytes[12..20].copy_from_slice(&header.timestamp_ms.to_le_bytes());
+    bytes[20..28].copy_from_slice(&header.position.epoch.to_le_bytes());
+    bytes[28..].copy_from_slice(&header.position.offset.to_le_bytes());
+    bytes
 }
 
 fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
@@ -122,6 +142,16 @@ mod tests {
         let view = View::of(&spliced).expect("whole");
         assert_eq!((view.header.version, view.data), (4, &b"{\"a\":22}"[..]));
         assert!(view.record(false).data.is_empty());
+        for (range, with) in [(5..6, &b"7"[..]), (5..6, b"-123"), (1..6, b""), (7..7, b" ")] {
+            let header = Header { version: 9, ..header() };
+            let view = View::of(&stored).expect("whole");
+            let mut in_place = stored.clone();
+            splice(&mut in_place, header, range.clone(), with);
+            assert_eq!(in_place, view.spliced(header, range.clone(), with));
+            let mut in_place = stored.clone();
+            splice_data(&mut in_place, range.clone(), with);
+            assert_eq!(in_place, view.spliced(view.header, range, with));
+        }
     }
 
     #[test]

@@ -2,6 +2,8 @@
 //!
 //! LMDB's transactions are not `Send`, so transactions are closures. Keys are 1 to 511 bytes, sorted bytewise.
 
+use std::ops::Deref;
+
 use crate::error::Error;
 use crate::limits::TABLE_KEY_BYTES_MAX;
 
@@ -120,6 +122,13 @@ pub trait Write: Read {
     fn insert(&mut self, space: Space, key: &[u8], value: &[u8]) -> Result<(), Error> {
         self.put(space, key, value)
     }
+    /// [`Write::put`] of a value that the caller wants no more.
+    ///
+    /// # Errors
+    /// The table cannot be written.
+    fn put_owned(&mut self, space: Space, key: &[u8], value: Vec<u8>) -> Result<(), Error> {
+        self.put(space, key, &value)
+    }
     /// Creates behind every other key of the space: cheaper than [`Write::put`], and leaves pages full.
     ///
     /// # Errors
@@ -137,6 +146,27 @@ pub trait Write: Read {
     /// The table cannot be written.
     fn remove(&mut self, space: Space, key: &[u8]) -> Result<(), Error> {
         self.delete(space, key).map(drop)
+    }
+    /// Lays rows, which come in the order of their keys, over those that are there; `None`: the row goes, if it is there. Cheaper than
+    /// [`Write::put`] and [`Write::delete`] of each, for a table that goes on from one row to the next.
+    ///
+    /// # Errors
+    /// The table cannot be written.
+    fn lay<'r, K: Deref<Target = [u8]>>(
+        &mut self,
+        space: Space,
+        rows: impl Iterator<Item = (K, Option<&'r [u8]>)>,
+    ) -> Result<(), Error>
+    where
+        Self: Sized,
+    {
+        for (key, value) in rows {
+            match value {
+                Some(value) => self.put(space, &key, value)?,
+                None => drop(self.delete(space, &key)?),
+            }
+        }
+        Ok(())
     }
     /// Empties a space.
     ///

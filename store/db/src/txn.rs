@@ -8,6 +8,7 @@
 //!
 //! Leaves out: identities ([`crate::replies`]) and writing the effects down ([`crate::apply`]).
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 
@@ -431,26 +432,26 @@ impl<R: Read> Overlay<'_, '_, R> {
 
     /// Sets the log time into what an operation has made.
     fn stamped(&self, now: Now, operation: &Operation) -> Result<Result<Now, Reason>, Error> {
-        let (Now::Made(bytes), Some(log_time_ms), Role::Here) =
-            (&now, self.frame.log_time_ms, self.frame.role)
+        let (Some(log_time_ms), Role::Here, false) =
+            (self.frame.log_time_ms, self.frame.role, operation.stamps.is_empty())
         else {
             return Ok(Ok(now));
         };
-        if operation.stamps.is_empty() {
-            return Ok(Ok(now));
-        }
-        let (view, text) = (View::of(bytes)?, log_time_ms.to_string());
-        let mut data = view.data.to_vec();
+        let mut bytes = match now {
+            Now::Made(bytes) => bytes,
+            other => return Ok(Ok(other)),
+        };
+        let text = log_time_ms.to_string();
         for pointer in &operation.stamps {
-            let Some(edit) = json::set(&data, pointer, text.as_bytes()) else {
+            let Some(edit) = json::set(View::of(&bytes)?.data, pointer, text.as_bytes()) else {
                 return Ok(Err(Reason::NoValue));
             };
-            data = json::edited(&data, &edit);
+            record::splice_data(&mut bytes, edit.range, &edit.text);
         }
-        if data.len() > DATA_BYTES_MAX {
+        if View::of(&bytes)?.data.len() > DATA_BYTES_MAX {
             return Ok(Err(Reason::TooLarge));
         }
-        Ok(Ok(Now::Made(record::encode(view.header, &data))))
+        Ok(Ok(Now::Made(bytes)))
     }
 
     /// The record of a slot as it goes out; TOO_LARGE if the answer has no room for its data.
@@ -504,25 +505,33 @@ impl<R: Read> Overlay<'_, '_, R> {
             // Among others it depends on them how long the record is.
             return Ok(if is_one_of_many { Made::Locked } else { Made::Failed(Reason::TooLarge) });
         }
-        let header = self.slots[slot].header(self.frame.at, add.timestamp_ms)?;
-        let now = Now::Made(view.spliced(header, range, &digits[..length]));
+        let slot = &mut self.slots[slot];
+        let header = slot.header(self.frame.at, add.timestamp_ms)?;
+        let made = match (std::mem::replace(&mut slot.now, Now::AsStored), slot.stored) {
+            (Now::Made(mut bytes), _) => {
+                record::splice(&mut bytes, header, range, &digits[..length]);
+                bytes
+            }
+            (Now::AsStored, Some(stored)) => View::of(stored)?.spliced(header, range, &digits[..length]),
+            (Now::AsStored, None) | (Now::Gone, _) => unreachable!("there is a record to add to"),
+        };
         if is_one_of_many {
-            self.slots[slot].note_added(add);
+            slot.note_added(add);
         }
-        Ok(Made::Now(now))
+        Ok(Made::Now(Now::Made(made)))
     }
 
     fn append(&self, slot: usize, append: &Append, left: &Left<'_>) -> Result<Result<Now, Reason>, Error> {
         if self.slots[slot].current()?.is_some() {
             return Ok(Err(Reason::Present));
         }
-        let mut data = append.data.to_vec();
+        let mut data = Cow::Borrowed(&append.data[..]);
         for quote in &append.quotes {
             let source = left.data.get(&quote.operation);
             let value = source.and_then(|source| Some(&source[json::find(source, &quote.source)?]));
             let edit = value.and_then(|value| json::set(&data, &quote.pointer, value));
             let Some(edit) = edit else { return Ok(Err(Reason::NoValue)) };
-            data = json::edited(&data, &edit);
+            data = Cow::Owned(json::edited(&data, &edit));
             if data.len() > DATA_BYTES_MAX {
                 return Ok(Err(Reason::TooLarge));
             }

@@ -276,6 +276,96 @@ fn readers_see_whole_writes_in_order_while_layers_are_flushed() {
     assert_eq!(all(table.below()), all(&table));
 }
 
+/// Keys of many pages: short names, numbers, and long names that begin alike.
+fn key_of(number: u64) -> Vec<u8> {
+    match number % 3 {
+        0 => number.to_be_bytes().to_vec(),
+        1 => format!("row/{number:06}").into_bytes(),
+        _ => format!("row/{{a-client-of-the-shop}}/{number:030}").into_bytes(),
+    }
+}
+
+/// What one write does to rows of a large table.
+#[derive(Clone, Copy, Debug)]
+enum Stretch {
+    /// Puts rows here and there.
+    Scatter(u64),
+    /// Puts rows one behind the other.
+    Fill(u64),
+    /// Deletes rows one behind the other, there or not, and puts one among them.
+    Mow(u64),
+    /// Flushes.
+    Flush,
+}
+
+fn stretch() -> impl Strategy<Value = Stretch> {
+    prop_oneof![
+        2 => any::<u64>().prop_map(Stretch::Scatter),
+        2 => (0..3_000u64).prop_map(Stretch::Fill),
+        2 => (0..3_000u64).prop_map(Stretch::Mow),
+        2 => Just(Stretch::Flush),
+    ]
+}
+
+impl Stretch {
+    /// The rows that it puts or deletes.
+    fn rows(self) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
+        let value = |number: u64| {
+            let length = if number.is_multiple_of(97) { 9_000 } else { number % 700 };
+            Some(vec![number.to_le_bytes()[0]; usize::try_from(length).unwrap()])
+        };
+        match self {
+            Stretch::Flush => Vec::new(),
+            Stretch::Scatter(seed) => {
+                let random = |nth: u64| seed.wrapping_add(nth).wrapping_mul(6_364_136_223_846_793_005) >> 33;
+                (0..300).map(|nth| (key_of(random(nth) % 3_000), value(random(nth) / 3))).collect()
+            }
+            Stretch::Fill(from) => (from..from + 400).map(|one| (key_of(one), value(one * 7))).collect(),
+            Stretch::Mow(from) => {
+                let kept = from + 250;
+                let rows = (from..from + 500).map(|one| (key_of(one), None));
+                rows.chain([(key_of(kept), value(kept))]).collect()
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+    /// Whatever lies side by side or far apart below, and however many pages become empty.
+    #[test]
+    fn a_flush_leaves_below_exactly_what_was_written(stretches in vec(stretch(), 1..14)) {
+        let folder = tempfile::tempdir().unwrap();
+        let table = Layered::new(Lmdb::open(folder.path(), &options()).unwrap().0, limits(1 << 30));
+        let mut model = BTreeMap::new();
+        for stretch in stretches {
+            let rows = stretch.rows();
+            let wrote = table.write(|write| rows.iter().try_for_each(|(key, value)| match value {
+                Some(value) => write.put(HERE, key, value),
+                None => write.delete(HERE, key).map(drop),
+            }));
+            wrote.unwrap();
+            for (key, value) in rows {
+                match value {
+                    Some(value) => model.insert(key, value),
+                    None => model.remove(&key),
+                };
+            }
+            if matches!(stretch, Stretch::Flush) {
+                table.flush().unwrap();
+                prop_assert_eq!(&all(table.below()), &model);
+            }
+            prop_assert_eq!(&all(&table), &model);
+        }
+        table.sync().unwrap();
+        drop(table);
+        // Its pages are looked at before it is believed.
+        let (below, verdict) = Lmdb::open(folder.path(), &options()).unwrap();
+        prop_assert_eq!(verdict, store_db::trust::Verdict::Trusted);
+        prop_assert_eq!(&all(&below), &model);
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Put(u8, u8),

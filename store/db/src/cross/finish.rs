@@ -92,7 +92,7 @@ fn end<W: Write>(
         let Ran::Done { effects, .. } = txn::run(&*on.write, txn, frame)? else {
             return Err(Error::damaged("what is prepared cannot be done"));
         };
-        on.store(&effects)?;
+        on.store(effects)?;
     }
     let keys = appended::keys_of_branch(txn, at, &branch.operations);
     let owner = Owner { id, decider_tag_hash: branch.decider_tag_hash, offset: at.offset, index: live.index };
