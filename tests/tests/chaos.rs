@@ -60,6 +60,13 @@ async fn a_ring_loses_leaders_and_then_all_its_nodes_and_loses_nothing() {
     chaos_on((3, false), 3, 10, &faults, 1).await;
 }
 
+/// Each process holds a replica of every range: whoever is killed takes three replicas along.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ring_on_three_nodes_loses_them_in_turn_and_all_at_once_and_loses_nothing() {
+    let faults = [Fault::KillLeader, Fault::PauseLeader, Fault::KillAll, Fault::InTurn];
+    chaos_on((3, true), 3, 11, &faults, 1).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn kills_and_pauses_lose_nothing_and_leave_a_linearizable_history() {
     let faults = [Fault::KillOne, Fault::KillLeader, Fault::KillMajority, Fault::KillAll, Fault::PauseLeader];
