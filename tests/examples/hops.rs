@@ -1,5 +1,5 @@
 //! The cost of a hop of the ring: one client reads, linearizably and one record after another, records of all shards at the leader of one
-//! shard, and tells the latencies by the hops that each answer says it took. `docs/evidence/ring.md` has what came out.
+//! shard, and tells the latencies by the hops that each answer says it took.
 //!
 //! ```text
 //!   feira up --shards 6 --nodes 1 --apart --set store.routing=neighbours
