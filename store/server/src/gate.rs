@@ -15,10 +15,10 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use proto::store::identity::Id;
 use proto::store::operation::Action;
-use proto::store::{Identity, Returning, Txn};
+use proto::store::{Identity, Txn};
 
-/// How long a key is kept for whoever found it locked; tries come more often.
-const KEPT: Duration = Duration::from_millis(60);
+/// How long a key is kept for whoever found it locked; tries come more often, at least every 32 ms and what a try takes.
+const KEPT: Duration = Duration::from_millis(100);
 /// Keys that are kept at once, at most: others are then left to chance.
 const KEYS_MAX: usize = 16_384;
 
@@ -46,15 +46,14 @@ impl Who {
 pub(crate) enum Use {
     /// It looks.
     Shared,
-    /// It adds, and does not tell what came of it.
-    Increment,
-    /// Anything else.
+    /// Anything else. Adds, too, though they go together while there is enough: those that are not decided yet may be what another
+    /// waits for (nearly nothing is left, and some may give theirs back), and while more come, it never gets in.
     Exclusive,
 }
 
 impl Use {
     fn goes_with(self, other: Use) -> bool {
-        self == other && self != Use::Exclusive
+        self == Use::Shared && other == Use::Shared
     }
 }
 
@@ -62,15 +61,12 @@ impl Use {
 pub(crate) fn uses(txn: &Txn) -> HashMap<Bytes, Use> {
     let mut uses: HashMap<Bytes, Use> = HashMap::new();
     let mut note = |key: &Bytes, kind: Use| {
-        uses.entry(key.clone())
-            .and_modify(|known| *known = if *known == kind { kind } else { Use::Exclusive })
-            .or_insert(kind);
+        uses.entry(key.clone()).and_modify(|known| *known = (*known).max(kind)).or_insert(kind);
     };
     txn.guards.iter().for_each(|guard| note(&guard.key, Use::Shared));
     for operation in &txn.operations {
         let kind = match &operation.action {
             Some(Action::Get(_)) => Use::Shared,
-            Some(Action::Add(_)) if operation.returning() == Returning::Meta => Use::Increment,
             _ => Use::Exclusive,
         };
         note(&operation.key, kind);
@@ -197,16 +193,16 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_together_never_waits() {
+    fn looks_never_wait_for_a_look_and_adds_wait_for_an_add_that_was_locked() {
         let gate = Gate::default();
         gate.keep(&who(5), &add());
-        assert!(gate.admits(None, &add()) && !gate.admits(None, &look()) && !gate.admits(None, &put()));
+        for waits in [&add(), &look(), &put()] {
+            assert!(!gate.admits(Some(&who(6)), waits) && gate.admits(Some(&who(5)), waits));
+        }
         gate.release(&who(5));
         gate.keep(&who(5), &look());
         let another = Txn::new().guard_exists("k").get("k");
         assert!(gate.admits(None, &another) && !gate.admits(None, &add()));
-        let told = Txn::new().add("k", 1, "/n", 1, None).returning_after();
-        assert_eq!(uses(&told)[&Bytes::from("k")], Use::Exclusive, "who adds and is told has seen it");
         assert_eq!(uses(&look().add("k", 1, "/n", 1, None))[&Bytes::from("k")], Use::Exclusive);
     }
 

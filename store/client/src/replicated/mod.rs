@@ -45,7 +45,7 @@ const STALE_READ_MS_MAX: u64 = 1_000;
 
 /// Microseconds after which what was locked is asked for again, at most; doubled each time, up to a bound.
 const LOCKED_US: u64 = 1_000;
-const LOCKED_US_MAX: u64 = 64_000;
+const LOCKED_US_MAX: u64 = 32_000;
 
 /// An encoded request: the largest transaction, its identity, and what wraps them.
 const REQUEST_BYTES_MAX: usize = check::TXN_BYTES_MAX + (32 << 10);

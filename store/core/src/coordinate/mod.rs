@@ -83,6 +83,8 @@ pub struct Branch<R> {
 pub enum Hindrance {
     /// Another transaction is in the way at a participant.
     Locked,
+    /// An older request waits for one of the keys at a participant, and is before this one.
+    Outranked,
     /// A participant stands still for a consistent view.
     Frozen,
     /// A participant does not own the keys.

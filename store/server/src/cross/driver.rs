@@ -44,9 +44,11 @@ use crate::shared::{Ask, Shared};
 const PARTICIPANT_MS_MAX: u64 = 1_000;
 /// Microseconds after which a transaction begins again that found another in the way; doubled each time, up to a bound.
 const AGAIN_US: u64 = 500;
-const AGAIN_DOUBLINGS_MAX: u32 = 7;
-/// For so long a request is tried: well under the patience of handles.
-const TRIED_MS_MAX: u64 = 5_000;
+const AGAIN_DOUBLINGS_MAX: u32 = 6;
+/// The same for the one that everybody else waits for: the keys are kept for it, and lie idle until its next try.
+const FIRST_DOUBLINGS_MAX: u32 = 4;
+/// For so long a request is tried: well under the patience of handles, which hear that nothing was done, not nothing at all.
+const TRIED_MS_MAX: u64 = 3_000;
 /// Tries that end because another group is silent: each keeps locks at the groups that are not.
 const SILENT_MAX: u32 = 1;
 /// Branches remembered with who had waited for them; if they are more, all are forgotten, and reservations end by themselves.
@@ -161,7 +163,7 @@ impl Cross {
                 let own = Own { request: 0, part: own.clone(), identity: identity.clone(), who: who.clone() };
                 self.once(own, &parts).await
             } else {
-                Outcome::GivenUp(Hindrance::Locked)
+                Outcome::GivenUp(Hindrance::Outranked)
             };
             if !matches!(outcome, Outcome::GivenUp(_)) {
                 self.shared.gate.release(&who);
@@ -180,7 +182,7 @@ impl Cross {
             if Instant::now() >= until || !passes(hindrance) || silent > SILENT_MAX {
                 return Err(self.hindered(hindrance));
             }
-            let most = AGAIN_US << tries.min(AGAIN_DOUBLINGS_MAX);
+            let most = AGAIN_US << tries.min(doublings_max(hindrance));
             tokio::time::sleep(Duration::from_micros(fastrand::u64(most / 2..=most))).await;
         }
         unreachable!("the tries end in one of the returns above")
@@ -448,7 +450,7 @@ impl Cross {
 
     fn hindered(&self, hindrance: Hindrance) -> Failure {
         match hindrance {
-            Hindrance::Locked => failure(
+            Hindrance::Locked | Hindrance::Outranked => failure(
                 FailureReason::Locked,
                 "other transactions over several groups were in the way for as long as a request may take",
             ),
@@ -484,7 +486,12 @@ fn unprepared(request: &PrepareRequest, why: &Failure) -> Vec<PrepareAnswer> {
 
 /// Whether the same request may soon do better.
 fn passes(hindrance: Hindrance) -> bool {
-    matches!(hindrance, Hindrance::Locked | Hindrance::Frozen | Hindrance::Silent)
+    matches!(hindrance, Hindrance::Locked | Hindrance::Outranked | Hindrance::Frozen | Hindrance::Silent)
+}
+
+/// How often the time to the next try doubles at most. Who found a lock was let through to it: nobody older waits for that key.
+fn doublings_max(hindrance: Hindrance) -> u32 {
+    if hindrance == Hindrance::Locked { FIRST_DOUBLINGS_MAX } else { AGAIN_DOUBLINGS_MAX }
 }
 
 fn unreadable(error: &store_db::Error) -> Failure {

@@ -160,6 +160,8 @@ fn heard((id, participant): (CrossId, usize), answer: PrepareAnswer) -> Input<Pa
             Input::Prepared(id, Branch { participant, offset, range, results })
         }
         Some(Verdict::Failed(failed)) => Input::Failed(id, failed.failed),
+        // Nobody holds what was not even tried.
+        Some(Verdict::Locked(holder)) if holder.id.is_none() => Input::Hindered(id, Hindrance::Outranked),
         Some(Verdict::Locked(_)) => Input::Hindered(id, Hindrance::Locked),
         Some(Verdict::Refused(refused)) => Input::Hindered(id, hindrance(&refused)),
         None => Input::Hindered(id, Hindrance::Silent),
