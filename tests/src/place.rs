@@ -2,6 +2,8 @@
 //! Everything ends with the value.
 
 use std::collections::BTreeSet;
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
@@ -18,6 +20,9 @@ use crate::wait;
 
 /// What a whole cluster may take to come up or to stop, on a machine that runs other tests too.
 pub const LONG: Duration = Duration::from_secs(120);
+
+/// A byte of the first entry of a log's first file.
+const IN_FIRST_ENTRY: u64 = 600;
 
 /// A place for clusters, whether one runs or not.
 pub struct Place {
@@ -182,6 +187,17 @@ impl Drop for Up {
             }
         }
     }
+}
+
+/// Changes one byte where the first entry of a replica's log is.
+///
+/// # Panics
+/// If the folder has no log.
+pub fn damage_log(group: &Path) {
+    let file = File::options().read(true).write(true).open(group.join("log.0")).expect("a log");
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, IN_FIRST_ENTRY).expect("it has an entry");
+    file.write_all_at(&[!byte[0]], IN_FIRST_ENTRY).expect("it can be written");
 }
 
 /// Whether a process is there.

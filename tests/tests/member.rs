@@ -2,15 +2,14 @@
 //! the leader dies in the middle of changes, and a removed node serves nobody.
 #![allow(clippy::unwrap_used)]
 
-use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use feira_tests::cluster::{Cluster, Options, PATIENCE, with_timeout};
-use feira_tests::place::{LONG, Place};
+use feira_tests::place::{LONG, Place, damage_log};
 use feira_tests::process::Dialogue;
 use feira_tests::wait;
 use nix::sys::signal::Signal;
@@ -86,17 +85,6 @@ fn voters(ids: &[u64]) -> Vec<(u64, String)> {
 
 fn data(place: &Place, node: u64) -> PathBuf {
     place.path().join(format!("feira-data/node-{node}"))
-}
-
-/// Changes one byte where the first entry is.
-fn damage_log(folder: &Path) {
-    let log = folder.join("groups/1/log.0");
-    let mut file = std::fs::File::options().read(true).write(true).open(log).unwrap();
-    let mut byte = [0];
-    file.seek(SeekFrom::Start(600)).unwrap();
-    file.read_exact(&mut byte).unwrap();
-    file.seek(SeekFrom::Start(600)).unwrap();
-    file.write_all(&[byte[0] ^ 0xff]).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -177,7 +165,7 @@ async fn a_lost_or_damaged_folder_does_not_stop_the_other_nodes_at_start() {
     // Nothing is lost when the other initial member that wrote with it goes.
     place.done(&["node", "kill", "1"]);
     assert!(place.done(&["kv", "get", "kept"]).contains("SUCCESS"));
-    damage_log(&data(&place, 1));
+    damage_log(&data(&place, 1).join("groups/1"));
     place.fails(&["node", "start", "1"], 1, "member replace 1");
     up.tool.hears("node-1 ended by itself", PATIENCE);
     up.tool.hears("bring it back: ", PATIENCE);

@@ -2,11 +2,10 @@
 //! that is killed takes all of its replicas along, and a folder that is lost comes back shard by shard.
 #![allow(clippy::unwrap_used)]
 
-use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::PathBuf;
 
 use feira_tests::cluster::{Cluster, Options, PATIENCE};
-use feira_tests::place::Place;
+use feira_tests::place::{Place, damage_log};
 use feira_tests::shop::{insert_client, insert_product, order, patient, product};
 use feira_tests::wait;
 use proto::portal::CreateOrderRequest;
@@ -182,17 +181,6 @@ fn what_a_node_lost_comes_back_shard_by_shard() {
     audited(&place);
     place.done(&["down"]);
     up.ends_well();
-}
-
-/// Changes one byte where the first entry is.
-fn damage_log(group: &std::path::Path) {
-    let log = group.join("log.0");
-    let mut file = std::fs::File::options().read(true).write(true).open(log).unwrap();
-    let mut byte = [0];
-    file.seek(SeekFrom::Start(600)).unwrap();
-    file.read_exact(&mut byte).unwrap();
-    file.seek(SeekFrom::Start(600)).unwrap();
-    file.write_all(&[byte[0] ^ 0xff]).unwrap();
 }
 
 #[test]

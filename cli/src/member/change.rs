@@ -12,6 +12,7 @@ use tokio::time::{sleep, timeout};
 use tonic::Status;
 
 use super::group::{Group, GroupView};
+use crate::config::load::Loaded;
 use crate::failure::{Failure, Kind};
 use crate::reach::nodes;
 use crate::show::out::Out;
@@ -192,6 +193,24 @@ pub async fn settled(group: &mut Group, patience: &mut Patience<'_>) -> Result<G
                 .next("see feira status: a majority of the store's nodes must be serving"));
         }
     }
+}
+
+/// The groups of these shards, each with [`settled`]'s view of it.
+///
+/// # Errors
+/// As [`settled`], of the first that has none.
+pub async fn settled_groups(
+    loaded: &Loaded,
+    shards: &[u64],
+    patience: &mut Patience<'_>,
+) -> Result<Vec<(u64, Group, GroupView)>, Failure> {
+    let mut groups = Vec::with_capacity(shards.len());
+    for shard in shards {
+        let mut group = Group::of(&loaded.of_shard(*shard));
+        let view = settled(&mut group, patience).await?;
+        groups.push((*shard, group, view));
+    }
+    Ok(groups)
 }
 
 fn is_moving(part: MemberPart) -> bool {

@@ -20,7 +20,7 @@ use proto::store::{
 };
 use serde_json::{Value, json};
 
-use super::change::{Patience, change, done_at, name, settled};
+use super::change::{Patience, change, done_at, name, settled, settled_groups};
 use super::each::{Each, check_leave, option, shards_of};
 use super::group::{Group, GroupView};
 use super::place::{self, Held, note};
@@ -260,9 +260,7 @@ pub async fn by_another(
     patience: &mut Patience<'_>,
 ) -> Result<Answer, Failure> {
     let mut groups = Vec::new();
-    for shard in shards {
-        let mut group = Group::of(&loaded.of_shard(*shard));
-        let view = settled(&mut group, patience).await?;
+    for (shard, group, view) in settled_groups(loaded, shards, patience).await? {
         let part_of = |node: u64, wanted: MemberPart| {
             view.folders_of(node).into_iter().find(|(_, part)| *part == wanted).map(|(member, _)| member)
         };
@@ -271,12 +269,12 @@ pub async fn by_another(
         let new = part_of(by, MemberPart::MemberLearner).ok_or_else(|| {
             Failure::refused(format!("node {by} is no learner of the group{of}")).next(format!(
                 "let it in first: {}",
-                loaded.command(&format!("member add {by}{}", option(loaded, *shard, by)))
+                loaded.command(&format!("member add {by}{}", option(loaded, shard, by)))
             ))
         })?;
         let old = part_of(id, MemberPart::Voter)
             .ok_or_else(|| Failure::refused(format!("node {id} is no voter of the group{of}")))?;
-        groups.push((*shard, group, old, new));
+        groups.push((shard, group, old, new));
     }
     check_leave(loaded, id, shards)?;
     let mut each = Each::default();

@@ -8,9 +8,9 @@ use serde_json::json;
 use store_server::group_folder;
 
 use super::add::add;
-use super::change::{Patience, change, name, settled};
+use super::change::{Patience, change, name, settled_groups};
 use super::each::{Each, check_leave, option, shards_of, shards_to_leave};
-use super::group::{Group, GroupView};
+use super::group::GroupView;
 use super::place::{self, note};
 use super::{list, replace};
 use crate::args::Member as MemberCommand;
@@ -74,10 +74,8 @@ async fn promote(
     patience: &mut Patience<'_>,
 ) -> Result<Answer, Failure> {
     let mut learners = Vec::new();
-    for shard in shards {
-        let mut group = Group::of(&loaded.of_shard(*shard));
-        let view = settled(&mut group, patience).await?;
-        let (mut folders, of) = (view.folders_of(id), option(loaded, *shard, id));
+    for (shard, group, view) in settled_groups(loaded, shards, patience).await? {
+        let (mut folders, of) = (view.folders_of(id), option(loaded, shard, id));
         let Some((member, _)) = folders.pop() else {
             return Err(Failure::refused(format!("node {id} is not in the group"))
                 .next(format!("let it in first: {}", loaded.command(&format!("member add {id}{of}")))));
@@ -90,7 +88,7 @@ async fn promote(
                 ),
             ));
         }
-        learners.push((*shard, group, member));
+        learners.push((shard, group, member));
     }
     let mut each = Each::default();
     for (shard, group, member) in &mut learners {
@@ -141,11 +139,9 @@ async fn remove(
     patience: &mut Patience<'_>,
 ) -> Result<Answer, Failure> {
     let mut groups = Vec::new();
-    for shard in shards {
-        let mut group = Group::of(&loaded.of_shard(*shard));
-        let view = settled(&mut group, patience).await?;
+    for (shard, group, view) in settled_groups(loaded, shards, patience).await? {
         let voters = others_with_a_vote(&view, id)?;
-        groups.push((*shard, group, view.folders_of(id), voters));
+        groups.push((shard, group, view.folders_of(id), voters));
     }
     check_leave(loaded, id, shards)?;
     let configured = node_of(&loaded.config, id).is_ok();
