@@ -481,7 +481,8 @@ impl Coherence {
         if message.log_id != self.log_id && !is_learning {
             return self.ignore(now_ms, Foreign::OtherCluster, out);
         }
-        if message.epoch > self.epoch {
+        // Of which log it is shows when the store has answered. An epoch of another log would hide later leaders of our own.
+        if message.epoch > self.epoch && !is_learning {
             self.new_epoch(message.epoch, out);
         }
         let log_id = message.log_id;

@@ -19,7 +19,7 @@ mod world;
 use proptest::prelude::*;
 
 use crate::action::{Action, action, forging};
-use crate::world::{AGE_MS_MAX, KEYS, World};
+use crate::world::{AGE_MS_MAX, KEYS, LEASE_MS, World};
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1_500, failure_persistence: None, ..ProptestConfig::default() })]
@@ -148,6 +148,27 @@ fn a_barrier_read_under_a_stream_of_writes_catches_up_at_once() {
     world.act(&Action::DeliverAll);
     let group = world.cache.groups(world.now_ms)[0];
     assert_eq!((group.state, group.gaps, group.applied), (portal::coherence::State::Live, 0, world.last));
+}
+
+/// Before the first answer of the store a portal knows no log, and listens to all that hold the bus key: a restored copy of the
+/// cluster among them, whose epochs are its own.
+#[test]
+fn an_epoch_of_another_cluster_hides_no_new_leader_of_ours() {
+    let mut world = World::new();
+    for action in [Action::Foreign(0, 0), Action::Elect(true), Action::Deliver(0, false)] {
+        world.act(&action);
+    }
+    world.connect();
+    world.healthy_round();
+    world.read_all();
+    for action in [Action::Elect(false), Action::Nonce(true), Action::FreshnessHeartbeat] {
+        world.act(&action);
+    }
+    for action in [Action::Advance(LEASE_MS - 100), Action::DeliverAll] {
+        world.act(&action);
+    }
+    world.look_at_all();
+    assert_eq!(world.hits, 0, "what the leader before said is read anew");
 }
 
 /// What counting the lease from a freshness heartbeat's arrival would break.
