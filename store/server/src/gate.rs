@@ -15,7 +15,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use proto::store::identity::Id;
 use proto::store::operation::Action;
-use proto::store::{Identity, Txn};
+use proto::store::{Identity, Returning, Txn};
 
 /// How long a key is kept for whoever found it locked; tries come more often, at least every 32 ms and what a try takes.
 const KEPT: Duration = Duration::from_millis(100);
@@ -32,10 +32,17 @@ pub(crate) struct Who {
 }
 
 impl Who {
-    /// Of a request that has a name of its own.
-    pub(crate) fn named(identity: &Identity) -> Option<Who> {
+    /// Whether it need not wait for another: it is the same request, or an older one.
+    fn passes(&self, other: &Who) -> bool {
+        self.request == other.request || self <= other
+    }
+
+    /// Of a request that has a name of its own. Whose clock is ahead is not younger than who comes now.
+    pub(crate) fn named(identity: &Identity, now_ms: i64) -> Option<Who> {
         match &identity.id {
-            Some(Id::User(user)) => Some(Who { began_ms: user.created_ms, request: user.id.clone() }),
+            Some(Id::User(user)) => {
+                Some(Who { began_ms: user.created_ms.min(now_ms), request: user.id.clone() })
+            }
             _ => None,
         }
     }
@@ -46,14 +53,15 @@ impl Who {
 pub(crate) enum Use {
     /// It looks.
     Shared,
-    /// Anything else. Adds, too, though they go together while there is enough: those that are not decided yet may be what another
-    /// waits for (nearly nothing is left, and some may give theirs back), and while more come, it never gets in.
+    /// It adds, and does not tell what came of it.
+    Increment,
+    /// Anything else.
     Exclusive,
 }
 
 impl Use {
     fn goes_with(self, other: Use) -> bool {
-        self == Use::Shared && other == Use::Shared
+        self == other && self != Use::Exclusive
     }
 }
 
@@ -67,6 +75,7 @@ pub(crate) fn uses(txn: &Txn) -> HashMap<Bytes, Use> {
     for operation in &txn.operations {
         let kind = match &operation.action {
             Some(Action::Get(_)) => Use::Shared,
+            Some(Action::Add(_)) if operation.returning() == Returning::Meta => Use::Increment,
             _ => Use::Exclusive,
         };
         note(&operation.key, kind);
@@ -105,19 +114,23 @@ impl Gate {
         }
         let passes = |key: &Bytes, kind: Use| {
             kept.get(key).is_none_or(|one| {
-                one.until <= now || one.kind.goes_with(kind) || who.is_some_and(|who| *who <= one.who)
+                one.until <= now || one.kind.goes_with(kind) || who.is_some_and(|who| who.passes(&one.who))
             })
         };
         uses(txn).iter().all(|(key, kind)| passes(key, *kind))
     }
 
-    /// A request found its keys locked: they are kept for its next try.
+    /// A request found some of its keys locked: all are kept for its next try. Others' adds to what it adds to pass at first, since most
+    /// keys have enough for all. They do not once it is in the way of something again: then they may be what it waits for (nearly
+    /// nothing is left, and some may give theirs back), and while more come, it never gets in.
     pub(crate) fn keep(&self, who: &Who, txn: &Txn) {
         let now = Instant::now();
         let mut kept = self.kept.lock();
         kept.retain(|_, one| one.until > now);
         for (key, kind) in uses(txn) {
-            let is_free = kept.get(&key).is_none_or(|one| *who <= one.who);
+            let is_again = kept.get(&key).is_some_and(|one| one.who.request == who.request);
+            let kind = if kind == Use::Increment && is_again { Use::Exclusive } else { kind };
+            let is_free = kept.get(&key).is_none_or(|one| who.passes(&one.who));
             if is_free && (kept.len() < KEYS_MAX || kept.contains_key(&key)) {
                 kept.insert(key, Reservation { who: who.clone(), kind, until: now + KEPT });
             }
@@ -131,7 +144,7 @@ impl Gate {
             return;
         }
         let mut kept = self.kept.lock();
-        kept.retain(|_, one| one.who != *who);
+        kept.retain(|_, one| one.who.request != who.request);
         self.count.store(kept.len(), Ordering::Relaxed);
     }
 
@@ -193,16 +206,36 @@ mod tests {
     }
 
     #[test]
-    fn looks_never_wait_for_a_look_and_adds_wait_for_an_add_that_was_locked() {
+    fn whose_clock_is_ahead_is_not_younger_than_who_comes_now() {
+        let user = |created_ms| proto::store::UserRequest { created_ms, id: Bytes::from_static(b"ahead") };
+        let identity = |created_ms| Identity { id: Some(Id::User(user(created_ms))), ..Identity::default() };
+        let named = |created_ms| Who::named(&identity(created_ms), 100).expect("it has a name");
+        assert_eq!((named(90).began_ms, named(9_000).began_ms), (90, 100));
+        // It is the same request at its next try, though it is younger then.
         let gate = Gate::default();
+        gate.keep(&named(9_000), &put());
+        let later = Who::named(&identity(9_000), 130).expect("it has a name");
+        assert!(gate.admits(Some(&later), &put()) && !gate.admits(Some(&who(130)), &put()));
+        gate.release(&later);
+        assert!(gate.is_open());
+    }
+
+    #[test]
+    fn what_goes_together_waits_only_for_an_add_that_was_locked_twice() {
+        let gate = Gate::default();
+        gate.keep(&who(5), &add());
+        assert!(gate.admits(None, &add()) && !gate.admits(None, &look()) && !gate.admits(None, &put()));
         gate.keep(&who(5), &add());
         for waits in [&add(), &look(), &put()] {
             assert!(!gate.admits(Some(&who(6)), waits) && gate.admits(Some(&who(5)), waits));
         }
         gate.release(&who(5));
         gate.keep(&who(5), &look());
+        gate.keep(&who(5), &look());
         let another = Txn::new().guard_exists("k").get("k");
         assert!(gate.admits(None, &another) && !gate.admits(None, &add()));
+        let told = Txn::new().add("k", 1, "/n", 1, None).returning_after();
+        assert_eq!(uses(&told)[&Bytes::from("k")], Use::Exclusive, "who adds and is told has seen it");
         assert_eq!(uses(&look().add("k", 1, "/n", 1, None))[&Bytes::from("k")], Use::Exclusive);
     }
 

@@ -235,12 +235,15 @@ mod tests {
         let inbox = Arc::new(Inbox::new(Arc::clone(&bell)));
         let (taker, heard) = (Arc::clone(&inbox), Arc::clone(&bell));
         let waiting = std::thread::spawn(move || {
+            let begun = Instant::now();
             while taker.take(&mut Intake::default()) {
-                heard.wait(Instant::now() + Duration::from_secs(60));
+                heard.wait(begun + Duration::from_secs(60));
             }
+            begun.elapsed()
         });
         inbox.close();
-        waiting.join().expect("it ends");
+        let waited = waiting.join().expect("it ends");
+        assert!(waited < Duration::from_secs(60), "it was woken, and not by the time");
         assert_eq!(inbox.receive(Job::Tick, 1).now_or_never(), Some(Err(Closed)));
     }
 

@@ -71,7 +71,7 @@ fn run(mut nodes: Vec<Turned>, bell: &Bell) {
         let is_tick = now >= next_tick;
         if is_tick {
             // After a long stop there is one tick, not all that were missed.
-            next_tick = (next_tick + tick).max(now);
+            next_tick = if now < next_tick + tick { next_tick + tick } else { now + tick };
         }
         let mut at = 0;
         while at < nodes.len() {

@@ -186,12 +186,12 @@ fn check_together(configs: &[Config]) -> Result<&Config, Error> {
     let first = configs.first().ok_or_else(|| wrong("group", "a node without a replica serves nobody"))?;
     for (at, config) in configs.iter().enumerate() {
         config.check()?;
-        let Config { cluster, node, folder, listen, ring, .. } = config;
-        let one = (&first.cluster, first.node, &first.folder, first.listen, &first.ring);
-        if (cluster, *node, folder, *listen, ring) != one {
+        let Config { cluster, node, folder, listen, ring, tick_ms, .. } = config;
+        let one = (&first.cluster, first.node, &first.folder, first.listen, &first.ring, first.tick_ms);
+        if (cluster, *node, folder, *listen, ring, *tick_ms) != one {
             return Err(wrong(
                 "group",
-                "replicas of one node have its cluster, number, folder, address and ring",
+                "replicas of one node have its cluster, number, folder, address, ring and tick",
             ));
         }
         if configs[..at].iter().any(|other| other.group == config.group) {

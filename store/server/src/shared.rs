@@ -486,7 +486,8 @@ impl Standing for Shared {
 
     fn check_waiting(&self, txn: &Txn, identity: Option<&RequestIdentity>) -> Result<(), Failure> {
         self.check_still()?;
-        if self.gate.is_open() || self.gate.admits(identity.and_then(Who::named).as_ref(), txn) {
+        let who = || identity.and_then(|identity| Who::named(identity, now_ms()));
+        if self.gate.is_open() || self.gate.admits(who().as_ref(), txn) {
             return Ok(());
         }
         Err(failure(

@@ -202,7 +202,11 @@ impl Store for Replicated {
         let until = Instant::now() + self.inner.config.deadline;
         let (mut most_us, mut is_unknown) = (LOCKED_US, false);
         loop {
-            let answer = pipeline::txn(self, txn.clone(), identity.clone()).await;
+            let answer = pipeline::txn(self, txn.clone(), identity.clone());
+            // Each try has all the time that an operation may take; all of them together have no more.
+            let answer = tokio::time::timeout_at(until.into(), answer).await.unwrap_or_else(|_| {
+                Err(Error::Unknown { message: "no answer in time to what was asked again".to_owned() })
+            });
             let again = match &answer {
                 Err(Error::Retry { cause: Cause::Locked, .. }) => true,
                 // The same id settles it: after a failover a lock may be in the way of that, too.

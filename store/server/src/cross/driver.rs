@@ -44,11 +44,12 @@ use crate::shared::{Ask, Shared};
 const PARTICIPANT_MS_MAX: u64 = 1_000;
 /// Microseconds after which a transaction begins again that found another in the way; doubled each time, up to a bound.
 const AGAIN_US: u64 = 500;
-const AGAIN_DOUBLINGS_MAX: u32 = 6;
+const AGAIN_DOUBLINGS_MAX: u32 = 7;
 /// The same for the one that everybody else waits for: the keys are kept for it, and lie idle until its next try.
 const FIRST_DOUBLINGS_MAX: u32 = 4;
-/// For so long a request is tried: well under the patience of handles, which hear that nothing was done, not nothing at all.
-const TRIED_MS_MAX: u64 = 3_000;
+/// For so long a request is tried again. A try itself takes twice [`PARTICIPANT_MS_MAX`] at most, so that a portal, which waits for 5 s if
+/// it is not told otherwise, hears that nothing was done.
+const TRIED_MS_MAX: u64 = 2_500;
 /// Tries that end because another group is silent: each keeps locks at the groups that are not.
 const SILENT_MAX: u32 = 1;
 /// Branches remembered with who had waited for them; if they are more, all are forgotten, and reservations end by themselves.
@@ -146,10 +147,11 @@ impl Cross {
         let until =
             Instant::now() + Duration::from_millis(self.shared.config.request_ms_max.min(TRIED_MS_MAX));
         let tag_hash = txn.tag().map_or(0, |tag| ring_hash(tag));
-        let who = identity.as_ref().and_then(Who::named).unwrap_or_else(|| {
-            let request = Bytes::copy_from_slice(&fastrand::u128(..).to_be_bytes());
-            Who { began_ms: now_ms(), request }
-        });
+        let who =
+            identity.as_ref().and_then(|identity| Who::named(identity, now_ms())).unwrap_or_else(|| {
+                let request = Bytes::copy_from_slice(&fastrand::u128(..).to_be_bytes());
+                Who { began_ms: now_ms(), request }
+            });
         let (own, others) = split(&self.ring, self.slot, txn)?;
         let outgoing = |(slot, part)| {
             Arc::new(Outgoing { slot, range: self.range_of(slot), part, tag_hash, who: who.clone() })
@@ -238,6 +240,8 @@ impl Cross {
         for ((place, who, txn), answer) in whose.into_iter().zip(prepared) {
             match &answer.verdict {
                 Some(PrepareVerdict::Locked(_)) => gate.keep(&who, &txn),
+                // It is not tried again.
+                Some(PrepareVerdict::Failed(_)) => gate.release(&who),
                 Some(PrepareVerdict::Prepared(_)) if !gate.is_open() => {
                     let mut waited = self.waited.lock();
                     if waited.len() >= WAITED_MAX {

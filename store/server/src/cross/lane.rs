@@ -1,8 +1,10 @@
 //! A lane to the leader of one other group: many things in a request.
 //!
-//! Promises: ends go before prepares that wait with them, so that a prepare does not find in its way what was decided before it; a
-//! few requests are under way at once, and what comes meanwhile goes together. What is lost the coordinator asks for again.
+//! Promises: ends go before prepares that wait with them, so that a prepare does not find in its way what was decided before it; but
+//! the end of a transaction never overtakes its own prepare, which would be left behind with its locks. A few requests are under way
+//! at once, and what comes meanwhile goes together. What is lost the coordinator asks for again.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures::StreamExt as _;
@@ -37,8 +39,8 @@ pub(super) struct Lane(mpsc::UnboundedSender<Wanted>);
 /// The end where they come out.
 pub(super) type End = mpsc::UnboundedReceiver<Wanted>;
 
-/// A lane. What waits in it is what the coordinator has open, and once more for each time that it asked again while a request
-/// took longer than that.
+/// A lane. What waits in it is what the coordinator has open or has ended and not heard of, and once more for each time that it asked
+/// again while a request took longer than that.
 pub(super) fn lane() -> (Lane, End) {
     let (sender, end) = mpsc::unbounded_channel();
     (Lane(sender), end)
@@ -56,17 +58,27 @@ impl Lane {
 struct Kept {
     prepares: Vec<(CrossId, usize, Arc<Outgoing>)>,
     finishes: Vec<Finishing>,
+    /// How often what is being prepared now is.
+    preparing: HashMap<CrossId, u32>,
+    /// Aborts of what is being prepared now.
+    aborts: Vec<(CrossId, Finishing)>,
 }
+
+/// What a request came to, and what it was to prepare.
+type Heard = (Vec<CrossId>, Vec<Input<Payload>>);
 
 /// Sends until the node ends.
 pub(super) async fn run(step: impl Fn(Input<Payload>) -> bool, shard: Replicated, mut end: End) {
     let mut kept = Kept::default();
-    let mut preparing: FuturesUnordered<BoxFuture<'static, Vec<Input<Payload>>>> = FuturesUnordered::new();
+    let mut preparing: FuturesUnordered<BoxFuture<'static, Heard>> = FuturesUnordered::new();
     let mut finishing: FuturesUnordered<BoxFuture<'static, Vec<Input<Payload>>>> = FuturesUnordered::new();
     loop {
         let heard = tokio::select! {
             Some(inputs) = finishing.next() => inputs,
-            Some(inputs) = preparing.next() => inputs,
+            Some((ids, inputs)) = preparing.next() => {
+                kept.prepared(&ids);
+                inputs
+            }
             wanted = end.recv() => {
                 let Some(wanted) = wanted else { return };
                 kept.keep(wanted);
@@ -94,12 +106,29 @@ impl Kept {
     fn keep(&mut self, wanted: Wanted) {
         match wanted {
             Wanted::Prepare { id, participant, part } => self.prepares.push((id, participant, part)),
-            Wanted::Finish { id, offset, range, commit } => self.finishes.push(Finishing {
-                id: Some(id_on_wire(id)),
-                offset,
-                range: Some(on_wire(range)),
-                commit,
-            }),
+            Wanted::Finish { id, offset, range, commit } => {
+                // Whatever it was to prepare, it is to be no more.
+                self.prepares.retain(|(one, ..)| *one != id);
+                let range = Some(on_wire(range));
+                let finishing = Finishing { id: Some(id_on_wire(id)), offset, range, commit };
+                match !commit && self.preparing.contains_key(&id) {
+                    true => self.aborts.push((id, finishing)),
+                    false => self.finishes.push(finishing),
+                }
+            }
+        }
+    }
+
+    /// A request that was to prepare these is under way no longer.
+    fn prepared(&mut self, ids: &[CrossId]) {
+        for id in ids {
+            let Some(count) = self.preparing.get_mut(id) else { continue };
+            *count -= 1;
+            if *count == 0 {
+                self.preparing.remove(id);
+                let now = self.aborts.extract_if(.., |(one, _)| one == id);
+                self.finishes.extend(now.map(|(_, finishing)| finishing));
+            }
         }
     }
 
@@ -120,6 +149,9 @@ impl Kept {
             some.push((*id, *participant, part));
         }
         self.prepares.drain(..some.len());
+        for (id, ..) in &some {
+            *self.preparing.entry(*id).or_default() += 1;
+        }
         some
     }
 }
@@ -136,10 +168,11 @@ fn on_the_wire(id: CrossId, outgoing: &Outgoing) -> WirePart {
     WirePart { branch: Some(branch), began_ms: outgoing.who.began_ms, request: outgoing.who.request.clone() }
 }
 
-async fn prepare(shard: Replicated, sent: Vec<(CrossId, usize, WirePart)>) -> Vec<Input<Payload>> {
+async fn prepare(shard: Replicated, sent: Vec<(CrossId, usize, WirePart)>) -> Heard {
     let (whose, parts): (Vec<(CrossId, usize)>, Vec<WirePart>) =
         sent.into_iter().map(|(id, participant, part)| ((id, participant), part)).unzip();
-    match shard.prepare(parts).await {
+    let ids = whose.iter().map(|(id, _)| *id).collect();
+    let inputs = match shard.prepare(parts).await {
         Ok(answers) => whose.into_iter().zip(answers).map(|(whose, answer)| heard(whose, answer)).collect(),
         Err(error) => {
             let hindrance = match error {
@@ -149,7 +182,8 @@ async fn prepare(shard: Replicated, sent: Vec<(CrossId, usize, WirePart)>) -> Ve
             };
             whose.into_iter().map(|(id, _)| Input::Hindered(id, hindrance)).collect()
         }
-    }
+    };
+    (ids, inputs)
 }
 
 fn heard((id, participant): (CrossId, usize), answer: PrepareAnswer) -> Input<Payload> {
@@ -187,4 +221,56 @@ async fn finish(shard: Replicated, finishes: Vec<Finishing>) -> Vec<Input<Payloa
         Input::Acked(in_core(ack.id.unwrap_or_default()), ack.offset, range)
     };
     acks.into_iter().map(heard).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proto::store::Txn;
+    use store_core::Epoch;
+
+    fn prepare_of(number: u64) -> Wanted {
+        let part =
+            super::super::split::Part { txn: Txn::default(), guards: Vec::new(), operations: Vec::new() };
+        let who = crate::gate::Who { began_ms: 1, request: bytes::Bytes::new() };
+        let part = Arc::new(Outgoing { slot: 0, range: Default::default(), part, tag_hash: 0, who });
+        Wanted::Prepare { id: id(number), participant: 0, part }
+    }
+
+    fn id(number: u64) -> CrossId {
+        CrossId { group: 1, epoch: Epoch(2), number }
+    }
+
+    fn abort_of(number: u64) -> Wanted {
+        Wanted::Finish {
+            id: id(number),
+            offset: 0,
+            range: coordinate::Arc { after: 0, up_to: 9 },
+            commit: false,
+        }
+    }
+
+    #[test]
+    fn an_abort_never_overtakes_its_own_prepare() {
+        let mut kept = Kept::default();
+        (1..=3).for_each(|number| kept.keep(prepare_of(number)));
+        let sent = kept.some_prepares();
+        assert_eq!(sent.len(), 3);
+        // Of what waits, and of what is under way, once more for one that was asked for again.
+        (3..=4).for_each(|number| kept.keep(prepare_of(number)));
+        let again = kept.some_prepares();
+        kept.keep(prepare_of(5));
+        (2..=5).for_each(|number| kept.keep(abort_of(number)));
+        assert!(kept.prepares.is_empty(), "what is given up is not prepared any more");
+        let numbers = |some: Vec<Finishing>| {
+            some.iter().map(|one| one.id.unwrap_or_default().number).collect::<Vec<_>>()
+        };
+        assert_eq!(numbers(kept.some_finishes()), [5]);
+        let of = |some: &[(CrossId, usize, WirePart)]| some.iter().map(|(id, ..)| *id).collect::<Vec<_>>();
+        kept.prepared(&of(&sent));
+        assert_eq!(numbers(kept.some_finishes()), [2]);
+        kept.prepared(&of(&again));
+        assert_eq!(numbers(kept.some_finishes()), [3, 4]);
+        assert!(kept.preparing.is_empty() && kept.aborts.is_empty());
+    }
 }

@@ -17,6 +17,7 @@ use proto::store::{
     Failure, Freshness, Identity, PipelineRequest, PipelineResponse, PrepareRequest, Txn, TxnRequest,
 };
 use store_client::failure::{invalid, status_from};
+use store_client::now_ms;
 use store_core::Offset;
 use store_engine::front::{Admitted, NodeResponse, PendingRequest, Waiting};
 use store_engine::{Answer, Job, RequestId};
@@ -211,7 +212,7 @@ impl Intake {
         else {
             return;
         };
-        if let Some(who) = self.cross.as_ref().and_then(|_| Who::named(identity)) {
+        if let Some(who) = self.cross.as_ref().and_then(|_| Who::named(identity, now_ms())) {
             self.named.lock().insert(request.number, (who, txn.clone()));
         }
     }

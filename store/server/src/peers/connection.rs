@@ -10,6 +10,7 @@ use proto::store::replication_client::ReplicationClient;
 use proto::store::{FailureReason, Frame, PushMessage, PushReply, VoteReply};
 use store_client::backoff::Backoff;
 use store_client::failure::failure_from;
+use store_core::limits::ELECTION_DOUBLINGS;
 use store_core::{Incarnation, Member, NodeId, Role, VoteRequest};
 use store_engine::{Job, Polled, Replicator, ReplicatorInbox, ReplicatorJob, ReplicatorOut, convert};
 use store_keys::{Caller, Hearing, Kind};
@@ -148,7 +149,7 @@ impl Pushing {
     /// One stream, for as long as this node leads.
     async fn stream(&mut self) -> Result<(), String> {
         let lines = Arc::clone(&self.shared.lines);
-        let line = lines.to(address_of(&self.shared, self.peer)?)?;
+        let line = lines.to(address_of(&self.shared, self.peer)?, self.shared.me.route.group)?;
         self.stream_on(line.channel.clone()).await.map_err(|down| {
             if down.is_of_line {
                 lines.broke(&line);
@@ -326,9 +327,11 @@ async fn replaced(slot: &(Mutex<Option<VoteRequest>>, Notify)) {
 
 /// Asks for votes, one call at a time; a newer request replaces the one under way.
 async fn ask_for_votes(shared: Arc<Shared>, peer: NodeId, slot: Arc<(Mutex<Option<VoteRequest>>, Notify)>) {
-    let limit = Duration::from_millis(
-        shared.config.tick_ms.saturating_mul(u64::from(shared.config.election_ticks_min)).max(1),
-    );
+    let ticks =
+        |count: u32| Duration::from_millis(shared.config.tick_ms.saturating_mul(u64::from(count)).max(1));
+    // The connection is then no good, unless everything is slow: candidates wait for longer then (see ELECTION_DOUBLINGS).
+    let slow = ticks(shared.config.election_ticks_min);
+    let limit = ticks(shared.config.election_ticks_max).saturating_mul(1_u32 << ELECTION_DOUBLINGS);
     let (mut kept, mut session) = (Kept::new(), None);
     loop {
         let next = slot.0.lock().take();
@@ -343,10 +346,16 @@ async fn ask_for_votes(shared: Arc<Shared>, peer: NodeId, slot: Arc<(Mutex<Optio
         let mut client = ReplicationClient::new(channel);
         let folder = Member { node: peer, incarnation: Incarnation(member.incarnation) };
         let asking = convert::vote_request_out(&request);
+        let begun = Instant::now();
         let call = tokio::time::timeout(limit, ask(&shared, &mut client, &mut session, &member, &asking));
         let answer = tokio::select! {
             answer = call => answer,
-            () = replaced(&slot) => continue,
+            () = replaced(&slot) => {
+                if begun.elapsed() >= slow {
+                    kept.broke();
+                }
+                continue;
+            }
         };
         if let Ok(told) = &answer {
             told_by_peer(&shared, peer, told.as_ref());

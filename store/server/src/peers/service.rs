@@ -13,7 +13,7 @@ use futures::{Stream, StreamExt as _};
 use prost::Message as _;
 use proto::store::{FetchSnapshotRequest, Frame, Hello, Peer, VoteReply, VoteRequest, Welcome};
 use store_client::failure::{failure, invalid, status_from};
-use store_core::{Incarnation, Member, NodeId, Position};
+use store_core::{Epoch, Incarnation, Member, NodeId, Position};
 use store_engine::{Job, Snapshots, convert};
 use store_keys::{Hearing, Kind, Responder, Speaking};
 use tonic::{Code, Request, Response, Status, Streaming};
@@ -364,7 +364,11 @@ impl ReplicationService {
         if !removed.is_empty() {
             return Ok(VoteReply { removed, ..VoteReply::default() });
         }
-        let answer = self.peers.votes.wait(peer.node, &self.shared().members()).ok_or_else(crowded)?;
+        let answer = self
+            .peers
+            .votes
+            .wait(peer.node, (Epoch(asked.epoch), asked.pre), &self.shared().members())
+            .ok_or_else(crowded)?;
         let brought = self.shared().inbox.receive(from_peer(peer, message), 0).await;
         brought.map_err(|_| status_from(&stopping()))?;
         let limit = Duration::from_millis(self.shared().config.request_ms_max);
