@@ -266,6 +266,11 @@ pub async fn by_another(
         };
         let of =
             if loaded.config.store.shard_count() > 1 { format!(" of shard {shard}") } else { String::new() };
+        if let Some(done) = part_of(by, MemberPart::Voter).filter(|_| view.folders_of(id).is_empty()) {
+            // An earlier command came so far, and perhaps no further.
+            groups.push((shard, group, None, done));
+            continue;
+        }
         let new = part_of(by, MemberPart::MemberLearner).ok_or_else(|| {
             Failure::refused(format!("node {by} is no learner of the group{of}")).next(format!(
                 "let it in first: {}",
@@ -274,19 +279,20 @@ pub async fn by_another(
         })?;
         let old = part_of(id, MemberPart::Voter)
             .ok_or_else(|| Failure::refused(format!("node {id} is no voter of the group{of}")))?;
-        groups.push((shard, group, old, new));
+        groups.push((shard, group, Some(old), new));
     }
     check_leave(loaded, id, shards)?;
     let mut each = Each::default();
     for (shard, group, old, new) in &mut groups {
-        let wanted = Change::Replace(Replacement { old: Some(name(old)), new: Some(name(new)) });
-        let done = change(group, &wanted, patience).await?;
+        if let Some(old) = old {
+            let wanted = Change::Replace(Replacement { old: Some(name(old)), new: Some(name(new)) });
+            each.add(*shard, change(group, &wanted, patience).await?);
+        }
         note(loaded, *shard, new, true)?;
         crate::up::founded::forget(&loaded.folder(), id, *shard)?;
-        each.add(*shard, done);
     }
     place::forget_replicas(loaded, id, shards, patience.out).await?;
-    let of = if shards.len() > 1 { format!(" in {}", each.groups()) } else { String::new() };
+    let of = if each.is_of_several() { format!(" in {}", each.groups()) } else { String::new() };
     let head = format!("node-{by} is a voter in the place of node-{id}{of}{}", each.done_at());
     let document = each.told(json!({ "change": "replace", "node": id, "by": by, "part": "voter" }));
     Ok(Answer { notes: each.notes(), ..Answer::line(head, document) })
