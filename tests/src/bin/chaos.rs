@@ -42,6 +42,10 @@ struct Arguments {
     /// Milliseconds at most between two operations of one client
     #[arg(long, default_value_t = Volume::default().pace_ms)]
     pace_ms: u64,
+    /// Each operation is asked once and is to be done in so many milliseconds, with the handle's own retries; without it some clients
+    /// wait long and some hardly, and half ask again
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(50..=60_000))]
+    within_ms: Option<u64>,
     /// Do no harm but measure how a replica that was away catches up, and end
     #[arg(long)]
     catch_up: bool,
@@ -80,6 +84,7 @@ fn main() -> ExitCode {
 }
 
 fn settings(arguments: Arguments) -> Settings {
+    let volume = Volume { pace_ms: arguments.pace_ms, ..Volume::default() };
     let beside = || std::env::current_exe().expect("a program has a path").with_file_name("feira");
     let seed = arguments.seed.unwrap_or_else(|| fastrand::u64(..));
     eprintln!("seed {seed}");
@@ -100,6 +105,6 @@ fn settings(arguments: Arguments) -> Settings {
         shards: arguments.shards,
         nodes: arguments.nodes,
         shared: arguments.shared,
-        volume: Volume { pace_ms: arguments.pace_ms, ..Volume::default() },
+        volume: arguments.within_ms.map_or(volume, |time| volume.within(Duration::from_millis(time))),
     }
 }

@@ -56,6 +56,8 @@ impl fmt::Display for Report {
         }
         let (ok, refused) = (self.count(Ended::Ok), self.count(Ended::Refused));
         writeln!(f, "{:<16} {ok:>9} {refused:>9} {:>9}", "all", self.count(Ended::Unknown))?;
+        let share = 100.0 * ok as f64 / (ok + refused + self.count(Ended::Unknown)).max(1) as f64;
+        writeln!(f, "done in the clients' time: {share:.3} %")?;
         writeln!(f, "\nepochs with a leader: {}", self.leaders)?;
         writeln!(f, "nodes that a full disk ended: {}", self.ended_for_room)?;
         writeln!(f, "all replicas, reads back and books compared and right: {} times", self.verified)?;

@@ -52,12 +52,34 @@ pub struct Volume {
     pub deadline: Duration,
     /// And for the others: shorter than an election, so that there are outcomes that nobody learns.
     pub deadline_short: Duration,
+    /// How long a portal may take over an order.
+    pub deadline_order: Duration,
+    /// Half of the clients ask again what became of a write that nobody answered.
+    pub settles: bool,
 }
 
 impl Default for Volume {
     fn default() -> Volume {
-        let (deadline, deadline_short) = (Duration::from_secs(4), Duration::from_millis(250));
-        Volume { registers: 10, appends: 5, inserts: 6, orders: 3, pace_ms: 12, deadline, deadline_short }
+        Volume {
+            registers: 10,
+            appends: 5,
+            inserts: 6,
+            orders: 3,
+            pace_ms: 12,
+            deadline: Duration::from_secs(4),
+            deadline_short: Duration::from_millis(250),
+            // No call outlasts a round by much.
+            deadline_order: Duration::from_secs(8),
+            settles: true,
+        }
+    }
+}
+
+impl Volume {
+    /// The same where each operation is asked once, and is to be done in this time: what a shop sees.
+    #[must_use]
+    pub fn within(self, time: Duration) -> Volume {
+        Volume { deadline: time, deadline_short: time, deadline_order: time, settles: false, ..self }
     }
 }
 
@@ -85,7 +107,8 @@ impl Load {
             // Of each four, by two bits: who waits long, and who asks what became of its writes.
             let deadline = if at & 1 == 0 { volume.deadline } else { volume.deadline_short };
             let store = store_of(cluster, deadline);
-            Client::new(Arc::clone(&shared), store, rng.fork(), at & 2 == 0, volume.pace_ms)
+            let settles = volume.settles && at & 2 == 0;
+            Client::new(Arc::clone(&shared), store, rng.fork(), settles, volume.pace_ms)
         };
         for at in 0..volume.registers {
             clients.spawn(registers::run(next(at)));
@@ -97,7 +120,7 @@ impl Load {
             clients.spawn(inserts::run(next(at), at));
         }
         for at in 0..volume.orders {
-            clients.spawn(orders::run(next(at), cluster.shop(1), at));
+            clients.spawn(orders::run(next(at), cluster.shop(1), at, volume.deadline_order));
         }
         Load { shared, clients }
     }

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use proto::portal::shop_client::ShopClient;
 use proto::portal::{CreateOrderRequest, ListOrdersRequest, Order, OrderRequest, OrderState};
@@ -46,68 +47,81 @@ fn pid(at: u64) -> String {
     format!("fruit-{at}")
 }
 
-pub(super) async fn run(mut client: Client, mut shop: ShopClient<Channel>, at: u64) {
+pub(super) async fn run(client: Client, shop: ShopClient<Channel>, at: u64, deadline: Duration) {
     let (shared, cid) = (Arc::clone(&client.shared), cid(at));
+    let mut shopper = Shopper { client, shop, deadline };
     let mut last = None;
     loop {
-        client.breathe().await;
+        shopper.client.breathe().await;
         let _inside = shared.gate.enter().await;
-        match last.take().filter(|_| client.rng.u8(..100) < 20) {
+        match last.take().filter(|_| shopper.client.rng.u8(..100) < 20) {
             Some(oid) => {
                 let request =
                     OrderRequest { cid: cid.clone(), oid, request: request_id(), ..OrderRequest::default() };
-                cancel(&client, &mut shop, request).await;
+                shopper.cancel(request).await;
             }
-            None => last = create(&mut client, &mut shop, &cid).await,
+            None => last = shopper.create(&cid).await,
         }
     }
 }
 
-async fn create(client: &mut Client, shop: &mut ShopClient<Channel>, cid: &str) -> Option<String> {
-    let lines = lines(&[(&pid(client.rng.u64(..PRODUCTS)), 1)]);
-    let request = CreateOrderRequest {
-        cid: cid.to_owned(),
-        lines,
-        request: request_id(),
-        ..CreateOrderRequest::default()
-    };
-    let tries = if client.settles { TRIES } else { 1 };
-    let mut ended = Ended::Refused;
-    let mut made = None;
-    for _ in 0..tries {
-        match shop.create_order(bounded(request.clone())).await {
-            Ok(order) => {
-                made = Some(order.into_inner().oid);
-                ended = Ended::Ok;
-                break;
-            }
-            // One try that may have happened leaves all of them open.
-            Err(status) => ended = ended.max(check(client, "order", &status)),
-        }
-    }
-    client.shared.tally.count("order", ended, true);
-    client.shared.ledger.orders(cid, |orders| match &made {
-        Some(oid) => {
-            orders.acknowledged.insert(oid.clone(), Some(false));
-        }
-        None => orders.unknown += u64::from(ended == Ended::Unknown),
-    });
-    made
+/// One who orders and cancels.
+struct Shopper {
+    client: Client,
+    shop: ShopClient<Channel>,
+    /// How long a call may take.
+    deadline: Duration,
 }
 
-async fn cancel(client: &Client, shop: &mut ShopClient<Channel>, request: OrderRequest) {
-    let (cid, oid) = (request.cid.clone(), request.oid.clone());
-    let (ended, state) = match shop.cancel_order(bounded(request)).await {
-        Ok(order) => (Ended::Ok, cancelled(client, &order.into_inner())),
-        Err(status) => match check(client, "cancel", &status) {
-            Ended::Unknown => (Ended::Unknown, None),
-            ended => (ended, Some(false)),
-        },
-    };
-    client.shared.tally.count("cancel", ended, true);
-    client.shared.ledger.orders(&cid, |orders| {
-        orders.acknowledged.insert(oid, state);
-    });
+impl Shopper {
+    async fn create(&mut self, cid: &str) -> Option<String> {
+        let client = &mut self.client;
+        let lines = lines(&[(&pid(client.rng.u64(..PRODUCTS)), 1)]);
+        let request = CreateOrderRequest {
+            cid: cid.to_owned(),
+            lines,
+            request: request_id(),
+            ..CreateOrderRequest::default()
+        };
+        let tries = if client.settles { TRIES } else { 1 };
+        let mut ended = Ended::Refused;
+        let mut made = None;
+        for _ in 0..tries {
+            match self.shop.create_order(within(self.deadline, request.clone())).await {
+                Ok(order) => {
+                    made = Some(order.into_inner().oid);
+                    ended = Ended::Ok;
+                    break;
+                }
+                // One try that may have happened leaves all of them open.
+                Err(status) => ended = ended.max(check(client, "order", &status)),
+            }
+        }
+        client.shared.tally.count("order", ended, true);
+        client.shared.ledger.orders(cid, |orders| match &made {
+            Some(oid) => {
+                orders.acknowledged.insert(oid.clone(), Some(false));
+            }
+            None => orders.unknown += u64::from(ended == Ended::Unknown),
+        });
+        made
+    }
+
+    async fn cancel(&mut self, request: OrderRequest) {
+        let client = &self.client;
+        let (cid, oid) = (request.cid.clone(), request.oid.clone());
+        let (ended, state) = match self.shop.cancel_order(within(self.deadline, request)).await {
+            Ok(order) => (Ended::Ok, cancelled(client, &order.into_inner())),
+            Err(status) => match check(client, "cancel", &status) {
+                Ended::Unknown => (Ended::Unknown, None),
+                ended => (ended, Some(false)),
+            },
+        };
+        client.shared.tally.count("cancel", ended, true);
+        client.shared.ledger.orders(&cid, |orders| {
+            orders.acknowledged.insert(oid, state);
+        });
+    }
 }
 
 fn cancelled(client: &Client, order: &Order) -> Option<bool> {
@@ -118,10 +132,9 @@ fn cancelled(client: &Client, order: &Order) -> Option<bool> {
     Some(is)
 }
 
-/// A call that does not outlast a round by much.
-fn bounded<T>(message: T) -> Request<T> {
+fn within<T>(time: Duration, message: T) -> Request<T> {
     let mut request = Request::new(message);
-    request.set_timeout(std::time::Duration::from_secs(8));
+    request.set_timeout(time);
     request
 }
 
