@@ -56,6 +56,23 @@ impl Mutations {
             release: false,
         }
     }
+
+    /// Builds what hunts in the cores, and hunts nothing.
+    pub(crate) fn build_in_cores(&self) -> Command {
+        let mut command = self.test_cores();
+        command.arg("--no-run");
+        command
+    }
+
+    fn test_cores(&self) -> Command {
+        let mut command = cargo();
+        command.args(["test", "--locked", "--package", "store-core", "--features", "mutations"]);
+        command.args(["--test", "mutations"]);
+        if self.release {
+            command.arg("--release");
+        }
+        command
+    }
 }
 
 /// What the hunt for one bug came to.
@@ -107,12 +124,7 @@ pub(crate) fn hunt_all(asked: &Mutations) -> anyhow::Result<()> {
 
 /// The list of all bugs, and the hunt for those of the protocol, in one process: it is a matter of seconds.
 fn hunt_in_cores(asked: &Mutations) -> anyhow::Result<(Vec<Listed>, Vec<Row>)> {
-    let mut command = cargo();
-    command.args(["test", "--locked", "--package", "store-core", "--features", "mutations"]);
-    command.args(["--test", "mutations"]);
-    if asked.release {
-        command.arg("--release");
-    }
+    let mut command = asked.test_cores();
     command.args(["--", "--nocapture"]);
     command.env("FEIRA_MUTATIONS", asked.names.join(",")).env("FEIRA_SEEDS", asked.core_seeds.to_string());
     let said = output(&mut command)?;

@@ -1,11 +1,12 @@
 //! The steps of `cargo xtask test`, in their order, with the time that each took.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use clap::ValueEnum;
 
-use crate::command::{cargo, output, run, run_quietly};
+use crate::command::{cargo, output, run, run_quietly, succeeds};
 use crate::mosquitto;
 use crate::mutations::{Mutations, hunt_all};
 use crate::strangers::{self, What};
@@ -57,10 +58,10 @@ pub(crate) fn run_all(selection: &Selection) -> anyhow::Result<()> {
     }
     let mut times: Vec<(Step, Duration)> = Vec::new();
     let mut failed = None;
-    for step in steps {
+    for (at, step) in steps.iter().copied().enumerate() {
         eprintln!("\n== {}: {}", name(step), meaning(step));
         let begun = Instant::now();
-        let done = run_step(step);
+        let done = run_step(step, &steps[at + 1..]);
         times.push((step, begun.elapsed()));
         if let Err(error) = done {
             failed = Some(error.context(format!("step {} failed", name(step))));
@@ -84,7 +85,8 @@ fn meaning(step: Step) -> String {
     value.and_then(|value| value.get_help().map(ToString::to_string)).unwrap_or_default()
 }
 
-fn run_step(step: Step) -> anyhow::Result<()> {
+/// Runs a step that these follow.
+fn run_step(step: Step, later: &[Step]) -> anyhow::Result<()> {
     match step {
         Step::Setup => mosquitto::ensure(),
         Step::Fmt => run(cargo().args(["fmt", "--all", "--check"])).context("cargo xtask fmt mends it"),
@@ -93,25 +95,52 @@ fn run_step(step: Step) -> anyhow::Result<()> {
         }
         Step::Build => run(cargo().args(["build", "--workspace", "--all-targets", "--locked"])),
         Step::Features => nothing_planted(),
-        Step::Test => all_tests(),
+        Step::Test => all_tests(later),
         Step::Mutations => hunt_all(&Mutations::quick()),
-        Step::Doc => {
-            let mut command = cargo();
-            command.env("RUSTDOCFLAGS", "-D warnings");
-            run(command.args(["doc", "--workspace", "--no-deps", "--locked"]))
-        }
+        Step::Doc => run(&mut doc()),
         Step::Strangers => strangers::serve(What::Quick, Some(strangers::built()?)),
+    }
+}
+
+fn doc() -> Command {
+    let mut command = cargo();
+    command.env("RUSTDOCFLAGS", "-D warnings");
+    command.args(["doc", "--workspace", "--no-deps", "--locked"]);
+    command
+}
+
+/// What a later step builds and can be built beside the tests. Whether it can be built at all that step says.
+fn build_ahead(step: Step) -> Option<Command> {
+    match step {
+        Step::Doc => Some(doc()),
+        Step::Mutations => Some(Mutations::quick().build_in_cores()),
+        Step::Setup
+        | Step::Fmt
+        | Step::Clippy
+        | Step::Build
+        | Step::Features
+        | Step::Test
+        | Step::Strangers => None,
     }
 }
 
 /// Tests that try what comes at random for a set time, however fast the machine is: what no other test's name begins with.
 const AT_RANDOM: [&str; 2] = ["generated_", "no_request_is_answered_by_another_cluster"];
 
-/// All tests. Those at random run beside the others, which wait for most of their time; what they say is shown in the end.
-fn all_tests() -> anyhow::Result<()> {
+/// How many tests of one program run at once, as the test harness knows it.
+const THREADS: &str = "RUST_TEST_THREADS";
+
+/// All tests. Those at random run beside the others, which wait for most of their time, and what later steps need is built there; what
+/// the tests at random say is shown in the end.
+fn all_tests(later: &[Step]) -> anyhow::Result<()> {
     let tests = || {
         let mut command = cargo();
         mosquitto::put_in_path(&mut command);
+        if std::env::var_os(THREADS).is_none() {
+            // One more than there are cores: clusters wait for each other for a third of their time.
+            let cores = std::thread::available_parallelism().map_or(1, usize::from);
+            command.env(THREADS, (cores + 1).to_string());
+        }
         // Without --no-fail-fast one failed crate would hide what the others say.
         command.args(["test", "--workspace", "--locked", "--no-fail-fast"]);
         command
@@ -122,7 +151,13 @@ fn all_tests() -> anyhow::Result<()> {
     at_random.args(["--tests", "--"]).args(AT_RANDOM);
     others.arg("--").args(AT_RANDOM.iter().flat_map(|name| ["--skip", name]));
     let (others, at_random) = std::thread::scope(|scope| {
-        let at_random = scope.spawn(|| run_quietly(&mut at_random));
+        let at_random = scope.spawn(|| {
+            let tried = run_quietly(&mut at_random);
+            later.iter().filter_map(|step| build_ahead(*step)).for_each(|mut command| {
+                succeeds(&mut command);
+            });
+            tried
+        });
         let others = run(&mut others);
         (others, at_random.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     });
