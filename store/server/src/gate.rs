@@ -17,8 +17,8 @@ use proto::store::identity::Id;
 use proto::store::operation::Action;
 use proto::store::{Identity, Returning, Txn};
 
-/// How long a key is kept for whoever found it locked; tries come more often, at least every 32 ms and what a try takes.
-const KEPT: Duration = Duration::from_millis(100);
+/// How long a key is kept for whoever found it locked; tries come more often, at least every 64 ms and what a try takes.
+const KEPT: Duration = Duration::from_millis(150);
 /// Keys that are kept at once, at most: others are then left to chance.
 const KEYS_MAX: usize = 16_384;
 
@@ -48,7 +48,7 @@ impl Who {
     }
 }
 
-/// What a transaction does with a key.
+/// What a transaction does with a key: the strongest of it all. (Locks are finer, and know what in a record is looked at and added to.)
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Use {
     /// It looks.
@@ -236,7 +236,12 @@ mod tests {
         assert!(gate.admits(None, &another) && !gate.admits(None, &add()));
         let told = Txn::new().add("k", 1, "/n", 1, None).returning_after();
         assert_eq!(uses(&told)[&Bytes::from("k")], Use::Exclusive, "who adds and is told has seen it");
-        assert_eq!(uses(&look().add("k", 1, "/n", 1, None))[&Bytes::from("k")], Use::Exclusive);
+        let orders = look().add("k", 1, "/n", 1, None);
+        assert_eq!(
+            uses(&orders)[&Bytes::from("k")],
+            Use::Increment,
+            "what it looks at is not what it adds to"
+        );
     }
 
     #[test]

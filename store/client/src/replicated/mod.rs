@@ -200,13 +200,17 @@ impl Store for Replicated {
             return pipeline::txn(self, txn, identity).await;
         }
         let until = Instant::now() + self.inner.config.deadline;
-        let (mut most_us, mut is_unknown) = (LOCKED_US, false);
+        let (mut most_us, mut is_unknown, mut is_first) = (LOCKED_US, false, true);
         loop {
-            let answer = pipeline::txn(self, txn.clone(), identity.clone());
-            // Each try has all the time that an operation may take; all of them together have no more.
-            let answer = tokio::time::timeout_at(until.into(), answer).await.unwrap_or_else(|_| {
-                Err(Error::Unknown { message: "no answer in time to what was asked again".to_owned() })
-            });
+            let asked_at = Instant::now();
+            let asked = pipeline::txn(self, txn.clone(), identity.clone());
+            // The link ends the first try in time, and knows whether it was sent. It would give each other one the whole time again.
+            let answer = match std::mem::take(&mut is_first) {
+                true => asked.await,
+                false => tokio::time::timeout_at(until.into(), asked).await.unwrap_or_else(|_| {
+                    Err(Error::Unknown { message: "no answer in time to what was asked again".to_owned() })
+                }),
+            };
             let again = match &answer {
                 Err(Error::Retry { cause: Cause::Locked, .. }) => true,
                 // The same id settles it: after a failover a lock may be in the way of that, too.
@@ -216,7 +220,8 @@ impl Store for Replicated {
                 }
                 _ => false,
             };
-            if !again || Instant::now() >= until {
+            // What took so long once would end in nobody's knowing what became of it.
+            if !again || Instant::now() + asked_at.elapsed() >= until {
                 return match answer {
                     Err(Error::Retry { message, .. }) if is_unknown => Err(Error::Unknown { message }),
                     answer => answer,

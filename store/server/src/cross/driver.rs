@@ -47,8 +47,8 @@ const AGAIN_US: u64 = 500;
 const AGAIN_DOUBLINGS_MAX: u32 = 7;
 /// The same for the one that everybody else waits for: the keys are kept for it, and lie idle until its next try.
 const FIRST_DOUBLINGS_MAX: u32 = 4;
-/// For so long a request is tried again. A try itself takes twice [`PARTICIPANT_MS_MAX`] at most, so that a portal, which waits for 5 s if
-/// it is not told otherwise, hears that nothing was done.
+/// For so long a request is tried again. A portal waits for 5 s if it is not told otherwise, and a try may take another second or two where a
+/// leader is silent and others wait for it too: it mostly hears that nothing was done.
 const TRIED_MS_MAX: u64 = 2_500;
 /// Tries that end because another group is silent: each keeps locks at the groups that are not.
 const SILENT_MAX: u32 = 1;
@@ -314,8 +314,10 @@ impl Cross {
 
     /// Steps the coordinator, and does what it says.
     fn step(self: &Arc<Self>, input: Input<Payload>) {
-        let outputs = self.coordinator.lock().step(input);
-        outputs.into_iter().for_each(|output| self.carry(output));
+        // Carried out before the next step, so that no lane gets an abort before the prepare that another thread was told to send. Nothing
+        // here blocks or steps again.
+        let mut coordinator = self.coordinator.lock();
+        coordinator.step(input).into_iter().for_each(|output| self.carry(output));
     }
 
     fn carry(self: &Arc<Self>, output: Output<Payload>) {

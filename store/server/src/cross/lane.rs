@@ -1,7 +1,7 @@
 //! A lane to the leader of one other group: many things in a request.
 //!
 //! Promises: ends go before prepares that wait with them, so that a prepare does not find in its way what was decided before it; but
-//! the end of a transaction never overtakes its own prepare, which would be left behind with its locks. A few requests are under way
+//! an abort never overtakes its own prepare, which would be left behind with its locks. A few requests are under way
 //! at once, and what comes meanwhile goes together. What is lost the coordinator asks for again.
 
 use std::collections::HashMap;

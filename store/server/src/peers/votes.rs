@@ -24,10 +24,10 @@ struct Waiting {
 }
 
 impl Waiting {
-    /// Whether this answers it, and not an earlier call that waited for the same ballot. A refusal may be of a later epoch.
+    /// Whether this answers it, and not an earlier call that waited for the same ballot. A refusal says the voter's own epoch, and is
+    /// true of both.
     fn is_answered_by(&self, reply: &VoteReply) -> bool {
-        let is_of_epoch = reply.epoch == self.epoch || (!reply.granted && reply.epoch > self.epoch);
-        self.pre == reply.pre && is_of_epoch
+        self.pre == reply.pre && (reply.epoch == self.epoch || !reply.granted)
     }
 }
 
@@ -81,13 +81,17 @@ mod tests {
         let mut first = votes.wait(peer, (Epoch(5), false), &members).expect("a place");
         let mut second = votes.wait(peer, (Epoch(6), false), &members).expect("a place");
         assert!(first.try_recv().is_err(), "it is let go");
-        for of_others in [reply(5, false, true), reply(6, true, true), reply(7, false, true)] {
+        for of_others in
+            [reply(5, false, true), reply(6, true, true), reply(6, true, false), reply(7, false, true)]
+        {
             votes.answer(peer, of_others);
         }
         votes.answer(peer, reply(6, false, true));
         assert_eq!(second.try_recv(), Ok(reply(6, false, true)));
-        let mut third = votes.wait(peer, (Epoch(7), true), &members).expect("a place");
-        votes.answer(peer, reply(9, true, false));
-        assert_eq!(third.try_recv(), Ok(reply(9, true, false)), "the voter is in a later epoch");
+        for voters_epoch in [6, 9] {
+            let mut refused = votes.wait(peer, (Epoch(7), true), &members).expect("a place");
+            votes.answer(peer, reply(voters_epoch, true, false));
+            assert_eq!(refused.try_recv(), Ok(reply(voters_epoch, true, false)), "in the voter's epoch");
+        }
     }
 }
