@@ -81,12 +81,6 @@ impl Each {
         self.0.push((shard, done));
     }
 
-    /// Whether it was done in more than one.
-    #[must_use]
-    pub fn is_of_several(&self) -> bool {
-        self.0.len() > 1
-    }
-
     /// Whether it changed anything.
     #[must_use]
     pub fn changed(&self) -> bool {

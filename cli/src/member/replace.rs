@@ -267,7 +267,7 @@ pub async fn by_another(
         let of =
             if loaded.config.store.shard_count() > 1 { format!(" of shard {shard}") } else { String::new() };
         if let Some(done) = part_of(by, MemberPart::Voter).filter(|_| view.folders_of(id).is_empty()) {
-            // An earlier command came so far, and perhaps no further.
+            // An earlier command may have come so far.
             groups.push((shard, group, None, done));
             continue;
         }
@@ -281,18 +281,28 @@ pub async fn by_another(
             .ok_or_else(|| Failure::refused(format!("node {id} is no voter of the group{of}")))?;
         groups.push((shard, group, Some(old), new));
     }
+    if groups.iter().all(|(_, _, old, _)| old.is_none()) {
+        return Err(Failure::refused(format!(
+            "node {id} has no vote, and node {by} has one already: nothing was replaced"
+        ))
+        .next("see feira member list".to_owned()));
+    }
     check_leave(loaded, id, shards)?;
     let mut each = Each::default();
     for (shard, group, old, new) in &mut groups {
-        if let Some(old) = old {
-            let wanted = Change::Replace(Replacement { old: Some(name(old)), new: Some(name(new)) });
-            each.add(*shard, change(group, &wanted, patience).await?);
-        }
+        let done = match old {
+            None => ChangeMembersResponse::default(),
+            Some(old) => {
+                let wanted = Change::Replace(Replacement { old: Some(name(old)), new: Some(name(new)) });
+                change(group, &wanted, patience).await?
+            }
+        };
+        each.add(*shard, done);
         note(loaded, *shard, new, true)?;
         crate::up::founded::forget(&loaded.folder(), id, *shard)?;
     }
     place::forget_replicas(loaded, id, shards, patience.out).await?;
-    let of = if each.is_of_several() { format!(" in {}", each.groups()) } else { String::new() };
+    let of = if shards.len() > 1 { format!(" in {}", each.groups()) } else { String::new() };
     let head = format!("node-{by} is a voter in the place of node-{id}{of}{}", each.done_at());
     let document = each.told(json!({ "change": "replace", "node": id, "by": by, "part": "voter" }));
     Ok(Answer { notes: each.notes(), ..Answer::line(head, document) })
