@@ -124,7 +124,7 @@ fn build_ahead(step: Step) -> Option<Command> {
     }
 }
 
-/// Tests that try what comes at random for a set time, however fast the machine is: what no other test's name begins with.
+/// Tests that try what comes at random for a set time, however fast the machine is: what no other test's name has in it.
 const AT_RANDOM: [&str; 2] = ["generated_", "no_request_is_answered_by_another_cluster"];
 
 /// How many tests of one program run at once, as the test harness knows it.

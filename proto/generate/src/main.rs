@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn the_generated_code_is_that_of_the_schemas() {
+    fn the_rust_code_is_that_of_the_schemas() {
         let anew = tempfile::tempdir().unwrap();
         write(anew.path()).unwrap();
         let (anew, committed) = (files(anew.path()), files(&Path::new(PROTO).join("generated")));
