@@ -285,7 +285,7 @@ pub async fn by_another(
         return Err(Failure::refused(format!(
             "node {id} has no vote, and node {by} has one already: nothing was replaced"
         ))
-        .next("see feira member list".to_owned()));
+        .next(format!("see {}", loaded.command("member list"))));
     }
     check_leave(loaded, id, shards)?;
     let mut each = Each::default();

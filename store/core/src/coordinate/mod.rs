@@ -83,7 +83,7 @@ pub struct Branch<R> {
 pub enum Hindrance {
     /// Another transaction is in the way at a participant.
     Locked,
-    /// An older request waits for one of the keys at a participant, and is before this one.
+    /// An older request waits for one of the keys, here or at a participant, and is before this one.
     Outranked,
     /// A participant stands still for a consistent view.
     Frozen,
