@@ -210,6 +210,14 @@ impl Portal {
         let range = after.map_or_else(event_place::all, Place::rest);
         let is_event = |key: &[u8]| event_place::placed(key).is_some();
         let mut page = self.scan_of(group, &range, limit, is_event).await?;
+        let is_ahead =
+            |place: Place| page.applied.iter().any(|(of, at)| *of == group && place.offset > at.offset);
+        if after.is_some_and(is_ahead) {
+            // Read on from there, events that are still to come would be passed over.
+            let message = "is ahead of all that was done here: it is a cursor of another shop, or of this one before it was restored \
+                           from a backup; begin at the beginning (without a cursor) or at the end (now)";
+            return Err(Error::invalid("after", message));
+        }
         if !page.records.is_empty() && self.comes_to_order(group).await? {
             // What was early may have been moved after the page was read.
             page = self.scan_of(group, &range, limit, is_event).await?;

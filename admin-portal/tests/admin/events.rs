@@ -239,6 +239,20 @@ async fn pages_of_any_size_show_each_event_once_and_filters_what_they_name() {
 }
 
 #[tokio::test]
+async fn a_cursor_of_a_shop_that_was_ahead_passes_over_nothing_of_this_one() {
+    let fixture = shop().await;
+    let end =
+        page(&fixture, ListEventsRequest { after: "now".into(), ..Default::default() }).await.unwrap().next;
+    let (group, place) = end.split_once(':').unwrap();
+    let offset: u64 = place.split_once('.').unwrap().0.parse().unwrap();
+    let at = |offset: u64| ListEventsRequest { after: format!("{group}:{offset}.0"), ..Default::default() };
+    is_invalid(page(&fixture, at(offset + 1)).await, "after");
+    assert!(page(&fixture, at(offset)).await.is_ok(), "the end itself is reached");
+    fixture.insert_client("bia").await;
+    assert!(page(&fixture, at(offset + 1)).await.is_ok(), "it is reached now");
+}
+
+#[tokio::test]
 async fn who_waits_is_told_of_an_event_when_it_comes() {
     let fixture = shop().await;
     let end = page(&fixture, ListEventsRequest { after: "now".into(), ..Default::default() }).await.unwrap();
