@@ -127,6 +127,10 @@ async fn run(
     };
     replicas.iter().for_each(Replica::end_publishing);
     set_not_serving(&health).await;
+    if let Some(failed) = failed {
+        // It may still lead, and nobody applies what it takes: its group need not wait for the others.
+        replicas[failed].running.shared.close();
+    }
     if ended.is_ok() || failed.is_some() {
         // What ends one replica takes the others along, and they can say so.
         let others = replicas.iter().enumerate().filter(|(at, _)| Some(*at) != failed);
