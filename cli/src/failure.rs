@@ -378,6 +378,8 @@ pub fn code_name(code: Code) -> &'static str {
 
 /// A node's refusal of what only the leader does.
 pub const NOT_LEADER: &str = "NOT_LEADER";
+/// A node's refusal of what goes once it knows a leader, or its leader more.
+pub const CHANGE_NOT_YET: &str = "CHANGE_NOT_YET";
 /// The reason of a leader that nobody relieved in time.
 const TRANSFER_GIVEN_UP: &str = "TRANSFER_GIVEN_UP";
 /// A record that no portal wrote, as portals say it.

@@ -1,10 +1,11 @@
 //! `feira node`: orders to the supervisor of a running cluster, and planted faults to a node itself.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use proto::store::{HoldCommitRequest, ResyncRequest, TransferLeadershipRequest};
 use serde_json::json;
 use store_client::failure::failure_from;
+use tokio::time::sleep;
 use tonic::Status;
 
 use super::control::{Order, give, look};
@@ -14,12 +15,18 @@ use super::supervisor::Supervisor;
 use crate::args::{Act, NodeAct};
 use crate::config::load::Loaded;
 use crate::config::shape::{Config, Replica};
-use crate::failure::{Failure, NOT_LEADER};
+use crate::failure::{CHANGE_NOT_YET, Failure, NOT_LEADER};
 use crate::reach::nodes;
 use crate::show::answer::Answer;
 
 /// What a part gets to recover before it serves.
 const RECOVERY_MAX: Duration = Duration::from_secs(60);
+
+/// How long a command waits for a leader: an election is over in less, unless there is no majority.
+const ELECTION_MAX: Duration = Duration::from_secs(3);
+
+/// Between two questions for it.
+const ELECTION_PAUSE: Duration = Duration::from_millis(50);
 
 /// Breaks or mends a part.
 ///
@@ -64,6 +71,20 @@ fn replica_named<'a>(loaded: &'a Loaded, name: &str) -> Result<Replica<'a>, Fail
     nodes::replica_of(&loaded.config, node.id)
 }
 
+/// Asks again while there is no leader, until one should have been elected.
+async fn through_an_election<T>(
+    mut ask: impl AsyncFnMut() -> Result<T, Failure>,
+    is_early: impl Fn(&Failure) -> bool,
+) -> Result<T, Failure> {
+    let until = Instant::now() + ELECTION_MAX;
+    loop {
+        match ask().await {
+            Err(failure) if is_early(&failure) && Instant::now() < until => sleep(ELECTION_PAUSE).await,
+            asked => return asked,
+        }
+    }
+}
+
 /// Asks the leader to give its place to this node.
 ///
 /// # Errors
@@ -71,10 +92,13 @@ fn replica_named<'a>(loaded: &'a Loaded, name: &str) -> Result<Replica<'a>, Fail
 pub async fn transfer_leadership(loaded: &Loaded, name: &str) -> Result<Answer, Failure> {
     let to = replica_named(loaded, name)?;
     let shard = loaded.config.of_shard(to.shard);
-    let Some((from, status)) = nodes::leader(&shard).await else {
-        return Err(Failure::unreachable("no node leads: there is no leadership to transfer")
-            .next("see feira status: a majority of the store's nodes must be serving"));
+    let leader = async || {
+        nodes::leader(&shard).await.ok_or_else(|| {
+            Failure::unreachable("no node leads: there is no leadership to transfer")
+                .next("see feira status: a majority of the store's nodes must be serving")
+        })
     };
+    let (from, status) = through_an_election(leader, |_| true).await?;
     if from.node.id == to.node.id {
         let said = format!("{name} leads already: name the node that is to lead");
         let document = json!({ "part": name, "leader": to.node.id, "epoch": status.epoch, "done": said });
@@ -133,9 +157,12 @@ fn only_the_leader(loaded: &Loaded, replica: Replica<'_>, act: &str, status: &St
 /// It is not a node, or not reachable, or leads, or knows no leader.
 async fn resync(loaded: &Loaded, name: &str) -> Result<Answer, Failure> {
     let replica = replica_named(loaded, name)?;
-    let request = ResyncRequest { route: nodes::route(replica) };
-    let told = nodes::operator(loaded, replica.node)?.resync(request).await;
-    told.map_err(|status| Failure::of_status(&status))?;
+    let mut node = nodes::operator(loaded, replica.node)?;
+    let ask = async || {
+        let asked = node.resync(ResyncRequest { route: nodes::route(replica) }).await;
+        asked.map_err(|status| Failure::of_status(&status))
+    };
+    through_an_election(ask, |failure| failure.reason == CHANGE_NOT_YET).await?;
     let said = format!(
         "{name} is quarantined: it serves no reads and does not lead until its database was replaced by the leader's \
          (feira status tells when)"
