@@ -221,6 +221,9 @@ pub struct Restore {
     /// Only read and check the file, all of it
     #[arg(long)]
     pub verify_only: bool,
+    /// The new cluster is a ring of so many shards, on the same nodes: the backup of a store of one shard is dealt out to them
+    #[arg(long, value_name = "N", conflicts_with = "verify_only", value_parser = clap::value_parser!(u64).range(1..=64))]
+    pub shards: Option<u64>,
 }
 
 /// The cluster's key.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::args::{AuditArgs, BrokerRole, Cli, Command, Key, Log, Snapshot};
 use crate::config::environment::Environment;
-use crate::config::load::{Loaded, Sources, load, load_or_defaults};
+use crate::config::load::{Loaded, Sources, load};
 use crate::config::shape::{Config, Instance};
 use crate::config::template::{Fresh, template};
 use crate::exchange::args::{Asked, Export, Import};
@@ -73,9 +73,11 @@ pub async fn run(cli: Cli, out: &Out) -> Result<(), Failure> {
         }
         // Where no configuration is, it writes the one that it restores by.
         Command::Restore(args) if args.file.is_dir() => {
-            shown(backup::restore_ring::run(&load_or_defaults(&sources)?, &args), out)
+            shown(backup::restore_ring::run(&backup::restore::configuration(&sources, &args)?, &args), out)
         }
-        Command::Restore(args) => shown(backup::restore::run(&load_or_defaults(&sources)?, &args), out),
+        Command::Restore(args) => {
+            shown(backup::restore::run(&backup::restore::configuration(&sources, &args)?, &args), out)
+        }
         command => {
             let shard = cli.shared.shard;
             let loaded = of_shard(named(load(&sources)?)?, shard, &command)?;

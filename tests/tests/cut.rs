@@ -12,6 +12,7 @@ use bytes::Bytes;
 use feira_tests::cluster::{Cluster, Options};
 use feira_tests::shop::{insert_client, insert_product, order, order_persistently, order_request};
 use feira_tests::wait;
+use proto::portal::{Event, ListEventsRequest};
 use proto::store::{CutRequest, FreezeRequest, Route, ShowLogRequest, ThawRequest};
 use serde_json::Value;
 use store_client::failure::failure_from;
@@ -344,4 +345,76 @@ async fn a_cut_whose_freeze_is_over_is_void_and_one_that_loses_a_leader_is_tried
     let audit = done(&cluster, &["audit"]);
     assert_eq!(audit["orders"].as_u64(), Some(made), "every order was made once");
     assert_eq!(audit["held"].as_u64(), Some(3 * made));
+}
+
+/// All events of a shop, without the places that they have in it.
+async fn events_of(cluster: &Cluster) -> Vec<(u64, Event)> {
+    let (mut events, mut after) = (Vec::new(), String::new());
+    loop {
+        let asked = ListEventsRequest { after, limit: 1_000, ..Default::default() };
+        let page = cluster.admin(1).list_events(asked).await.unwrap().into_inner();
+        events.extend(
+            page.events
+                .into_iter()
+                .map(|event| (event.group, Event { group: 0, cursor: String::new(), ..event })),
+        );
+        if !page.more {
+            return events;
+        }
+        after = page.next;
+    }
+}
+
+fn sorted(mut events: Vec<(u64, Event)>) -> Vec<Event> {
+    events.sort_by_key(|(_, event)| event.offset);
+    events.into_iter().map(|(_, event)| event).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shop_of_one_shard_is_restored_as_a_ring_of_three_that_has_all_of_it_once() {
+    let small = opened(Options { nodes: 1, ..Options::default() }).await;
+    let asked = order_request("ana", &[("fig", 1), ("plum", 2)]);
+    let known = order_persistently(&mut small.shop(1), &asked).await;
+    let buyers = Buyers::start(&small, Temper::Strict);
+    buyers.more().await;
+    buyers.end().await;
+    let (before, events) = (done(&small, &["audit"]), events_of(&small).await);
+    let file = small.path().join("whole");
+    backup(&small, &file);
+    let file = file.to_str().unwrap();
+
+    let mut ring = Cluster::prepare(feira_tests::feira!(), ring_of(1));
+    assert!(refused(&ring, &["restore", file]).contains("--shards 3"));
+    assert!(
+        refused(&ring, &["restore", file, "--shards", "2"]).contains("--shards 2, and the configuration")
+    );
+    let restored = done(&ring, &["restore", file, "--shards", "3"]);
+    assert_eq!(restored["shards"].as_u64(), Some(3), "{restored}");
+    ring.run_all().await;
+
+    let after = done(&ring, &["audit"]);
+    for count in ["clients", "products", "orders", "available", "held", "sold"] {
+        assert_eq!(after[count], before[count], "{count}: {after} {before}");
+    }
+    let dealt = events_of(&ring).await;
+    assert!((1..=3).all(|group| dealt.iter().any(|(of, _)| *of == group)), "each shard has some");
+    assert_eq!(sorted(dealt), sorted(events), "each event once, at the offset that it had");
+    let again = order_persistently(&mut ring.shop(1), &asked).await;
+    assert_eq!(
+        (again.oid, again.etag),
+        (known.oid, known.etag),
+        "a repeated request is answered and not done again"
+    );
+    let buyers = Buyers::start(&ring, Temper::Strict);
+    buyers.more().await;
+    let more = buyers.end().await;
+    let whole = done(&ring, &["audit"]);
+    assert_eq!(whole["orders"].as_u64(), before["orders"].as_u64().map(|orders| orders + more));
+
+    let folder = ring.path().join("ring");
+    backup(&ring, &folder);
+    let other =
+        Cluster::prepare(feira_tests::feira!(), Options { shards: 2, nodes: 1, ..Options::default() });
+    let why = refused(&other, &["restore", folder.to_str().unwrap(), "--shards", "2"]);
+    assert!(why.contains("only that of a store of one shard"), "{why}");
 }

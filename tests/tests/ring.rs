@@ -76,3 +76,22 @@ async fn what_is_of_one_shard_says_so() {
     let members = cluster.tool(&["--shard", "2", "member", "list"]);
     assert!(members.status.success() && said(&members).contains("node 2 leads"), "{}", said(&members));
 }
+
+#[tokio::test]
+async fn a_replica_starts_only_with_as_many_shards_as_its_part_of_the_ring_is_of() {
+    let options = Options { shards: 2, nodes: 1, ..Options::default() };
+    let mut cluster = Cluster::start(feira_tests::feira!(), options).await;
+    cluster.stop("node-2");
+    let (path, as_founded) = (cluster.config(), std::fs::read_to_string(cluster.config()).unwrap());
+    let third = "[[store.nodes]]\nid = 3\nshard = 3\nlisten = \"127.0.0.1:1\"\n\n";
+    let at = as_founded.find("[[store.nodes]]").unwrap();
+    std::fs::write(&path, format!("{}{third}{}", &as_founded[..at], &as_founded[at..])).unwrap();
+    let output = cluster.tool(&["store", "--node", "2"]);
+    assert!(!output.status.success());
+    for part in ["owns the hashes (ffffffffffffffff, 7fffffffffffffff]", "as one of 3 it would own"] {
+        assert!(said(&output).contains(part), "{part}: {}", said(&output));
+    }
+    std::fs::write(&path, as_founded).unwrap();
+    cluster.run("node-2");
+    cluster.leader_of(2).await;
+}

@@ -6,6 +6,7 @@
 //! (`store_engine::backup`).
 
 mod manifest;
+mod reshard;
 pub mod restore;
 pub mod restore_ring;
 pub mod ring;

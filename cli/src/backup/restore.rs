@@ -9,11 +9,13 @@ use serde_json::json;
 use store_db::Space;
 use store_server::{Source, initial_members};
 
-use super::unusable;
+use super::manifest::Manifest;
+use super::{reshard, unusable};
 use crate::args;
 use crate::atomic_write::UnfinishedFolder;
-use crate::config::load::{Loaded, load_as_written};
+use crate::config::load::{FILE_DEFAULT, Loaded, Sources, load_as_written, load_or};
 use crate::config::shape::Replica;
+use crate::config::template::{Fresh, template};
 use crate::failure::Failure;
 use crate::key::make::folders_here;
 use crate::key::place::{self, Replaced};
@@ -28,8 +30,9 @@ use crate::up::prepare::write_default;
 /// The file cannot be used; the cluster's folder is not empty; a folder cannot be made. Nothing was changed then.
 pub fn run(loaded: &Loaded, asked: &args::Restore) -> Result<Answer, Failure> {
     let folder = loaded.folder();
+    let shards = asked.shards.map_or(1, |shards| usize::try_from(shards).expect("64 at most"));
     if !asked.verify_only {
-        check_place(loaded, &folder, 1)?;
+        check_place(loaded, &folder, shards, asked.shards.is_some())?;
     }
     let source = Source::open(&asked.file).map_err(|error| unusable(&asked.file, &error))?;
     let (of, contents) = (source.backup().file.info, &source.backup().contents);
@@ -51,14 +54,21 @@ pub fn run(loaded: &Loaded, asked: &args::Restore) -> Result<Answer, Failure> {
     if asked.verify_only {
         return Ok(Answer::line(head, document));
     }
-    let replaced = make(loaded, &|_| &source, &folder)?;
+    let dealt = (shards > 1).then(|| reshard::deal(&asked.file, &source, shards, &folder)).transpose()?;
+    let source_of = |shard| dealt.as_ref().map_or(&source, |dealt| &dealt.sources[&shard]);
+    let replaced = make(loaded, &source_of, &folder)?;
     let begins = source.beginning().position;
     document["folder"] = folder.display().to_string().into();
     document["begins_after"] = json!({ "epoch": begins.epoch.0, "offset": begins.offset.0 });
-    let answer = Answer::line(head, document).noting(Some(format!(
-        "the new cluster is in {}; its log begins after {begins}; start it with feira up",
-        folder.display()
-    )));
+    document["shards"] = shards.into();
+    let told = match shards {
+        1 => format!("the new cluster is in {}; its log begins after {begins}", folder.display()),
+        _ => format!(
+            "the new cluster is in {}, a ring of {shards} shards; the log of each begins after {begins}",
+            folder.display()
+        ),
+    };
+    let answer = Answer::line(head, document).noting(Some(format!("{told}; start it with feira up")));
     Ok(noted(answer, loaded, replaced))
 }
 
@@ -77,22 +87,14 @@ pub(super) fn noted(mut answer: Answer, loaded: &Loaded, replaced: Replaced) -> 
 }
 
 /// Refuses a place where something is, nodes whose folders are elsewhere, and a number of them that cannot be.
-pub(super) fn check_place(loaded: &Loaded, folder: &Path, shards: usize) -> Result<(), Failure> {
+pub(super) fn check_place(
+    loaded: &Loaded,
+    folder: &Path,
+    shards: usize,
+    is_asked: bool,
+) -> Result<(), Failure> {
     check_count(&loaded.config.store)?;
-    let wanted = loaded.config.store.shard_count();
-    if wanted != shards {
-        let of = counted(u64::try_from(shards).unwrap_or(u64::MAX), "shard");
-        let next = match shards {
-            1 => "restore it with a configuration of one shard (store.nodes.shard left out)".to_owned(),
-            _ => format!(
-                "restore it with a configuration of as many shards: store.nodes names those of each node, 1 to {shards}"
-            ),
-        };
-        return Err(Failure::usage(format!(
-            "the backup is of a ring of {of}, and the configuration has {wanted}"
-        ))
-        .next(next));
-    }
+    check_shards(loaded, shards, is_asked)?;
     check_beside(loaded, folder)?;
     if let Some(node) =
         loaded.config.store.nodes.iter().find(|node| !node.folder_in(folder).starts_with(folder))
@@ -109,6 +111,47 @@ pub(super) fn check_place(loaded: &Loaded, folder: &Path, shards: usize) -> Resu
         Err(Failure::refused(format!("{} is not empty: {} is there", folder.display(), found.path().display()))
             .next("a backup becomes a new cluster in an empty folder: give it one (key folder), or move the old one away"))
     })
+}
+
+/// Refuses a configuration of another number of shards than the new cluster is to have, because of its backup or since that was asked for.
+fn check_shards(loaded: &Loaded, shards: usize, is_asked: bool) -> Result<(), Failure> {
+    let wanted = loaded.config.store.shard_count();
+    if wanted == shards {
+        return Ok(());
+    }
+    let of = counted(u64::try_from(shards).unwrap_or(u64::MAX), "shard");
+    let as_many = format!(
+        "restore it with a configuration of as many shards: store.nodes names those of each node, 1 to {shards}"
+    );
+    if is_asked {
+        let there = loaded.path.display();
+        return Err(Failure::usage(format!("--shards {shards}, and the configuration {there} has {wanted}"))
+            .next(format!("{as_many}; without a file it is written")));
+    }
+    let next = match shards {
+        1 => format!(
+            "restore it with a configuration of one shard (store.nodes.shard left out), or have it dealt out: --shards {wanted}"
+        ),
+        _ => as_many,
+    };
+    Err(Failure::usage(format!("the backup is of a ring of {of}, and the configuration has {wanted}"))
+        .next(next))
+}
+
+/// The configuration to restore by: that of the file; where there is none, of as many shards as were asked for, or as the backup has.
+///
+/// # Errors
+/// As [`load_or`]; there is no file, and the backup's folder is none.
+pub fn configuration(sources: &Sources, asked: &args::Restore) -> Result<Loaded, Failure> {
+    let path = sources.file.as_deref().unwrap_or(Path::new(FILE_DEFAULT));
+    let shards = match asked.shards {
+        Some(shards) => shards,
+        None if asked.file.is_dir() && !path.exists() => {
+            u64::try_from(Manifest::read(&asked.file)?.shards).expect("64 at most")
+        }
+        None => 1,
+    };
+    load_or(sources, || template(&Fresh { shards, ..Fresh::default() }))
 }
 
 /// Refuses to take the place beside the configuration from a cluster that is here: its key would be another's.

@@ -22,8 +22,16 @@ use crate::show::answer::Answer;
 pub fn run(loaded: &Loaded, asked: &args::Restore) -> Result<Answer, Failure> {
     let (from, folder) = (&asked.file, loaded.folder());
     let manifest = Manifest::read(from)?;
+    if asked.shards.is_some_and(|shards| usize::try_from(shards) != Ok(manifest.shards)) {
+        return Err(Failure::usage(format!(
+            "--shards: {} is the backup of a ring of {} shards, and only that of a store of one shard can be dealt out",
+            from.display(),
+            manifest.shards
+        ))
+        .next("restore it as it is; a shop comes to another number of shards by feira export and feira import"));
+    }
     if !asked.verify_only {
-        check_place(loaded, &folder, manifest.shards)?;
+        check_place(loaded, &folder, manifest.shards, false)?;
     }
     let mut sources: BTreeMap<u64, Source> = BTreeMap::new();
     for file in &manifest.files {

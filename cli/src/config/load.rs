@@ -85,17 +85,17 @@ pub fn load(sources: &Sources) -> Result<Loaded, Failure> {
         return Err(Failure::usage(format!("there is no configuration file {}", missing.display()))
             .next("feira up makes one on its first start"));
     }
-    load_or_defaults(sources)
+    load_or(sources, String::new)
 }
 
-/// The same, where a file that is not there says nothing: for what will write it.
+/// The same with what a file of this text would say, where there is none: for what will write it.
 ///
 /// # Errors
 /// As [`load`].
-pub fn load_or_defaults(sources: &Sources) -> Result<Loaded, Failure> {
+pub fn load_or(sources: &Sources, text: impl FnOnce() -> String) -> Result<Loaded, Failure> {
     let path = sources.file.clone().unwrap_or_else(|| PathBuf::from(FILE_DEFAULT));
     let from_file = path.exists();
-    let text = if from_file { read(&path)? } else { String::new() };
+    let text = if from_file { read(&path)? } else { text() };
     Ok(Loaded { from_file, ..load_text(&text, path, &sources.set)? })
 }
 

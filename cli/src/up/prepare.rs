@@ -104,7 +104,8 @@ pub fn prepare(sources: &Sources, shape: &Up, out: &Out) -> Result<Loaded, Failu
 /// It cannot be written.
 pub fn write_default(loaded: &Loaded) -> Result<bool, Failure> {
     if !loaded.from_file {
-        write_new(&loaded.path, &template(&Fresh::default()))?;
+        let shards = u64::try_from(loaded.config.store.shard_count()).expect("64 at most");
+        write_new(&loaded.path, &template(&Fresh { shards, ..Fresh::default() }))?;
     }
     Ok(!loaded.from_file)
 }

@@ -88,6 +88,17 @@ impl FeedRecord {
         write(self)
     }
 
+    /// The record of a shop of one group that is dealt out to several, each with the number and the bytes of its events that were read. Events
+    /// keep their places, so that each group's feed stands where that of all stood.
+    #[must_use]
+    pub fn dealt(&self, from: Group, counted: &BTreeMap<Group, (u64, u64)>) -> FeedRecord {
+        let all = self.groups.get(&from).copied().unwrap_or_default();
+        let of = |(group, (events, bytes)): (&Group, &(u64, u64))| {
+            (*group, GroupFeed { events: *events, bytes: *bytes, ..all })
+        };
+        FeedRecord { groups: counted.iter().map(of).collect(), ..self.clone() }
+    }
+
     /// Events of a group below this offset are kept no more.
     #[must_use]
     pub fn first(&self, group: Group) -> u64 {

@@ -9,7 +9,7 @@
 //!                           ▼
 //!   one write transaction: records · remembered replies · change feed · where the database stands
 //!                           │
-//!   reads: query, changes   └─► transfer: the whole state as chunks, out and in
+//!   reads: query, changes   └─► transfer: the whole state as chunks, out and in; reshard: to the groups of a ring
 //! ```
 //!
 //! The table is a trait ([`table`]) with two forms, [`lmdb`] and [`memory`], and a third that lays newer rows in memory over
@@ -49,6 +49,7 @@ pub mod query;
 pub mod recent;
 mod record;
 mod replies;
+pub mod reshard;
 mod sessions;
 pub mod state;
 pub mod suite;

@@ -428,15 +428,16 @@ pub(crate) fn trimmed(response: &TxnResponse) -> Option<TxnResponse> {
 }
 
 /// A row of ReplyOrder.
-struct Ordered<'a> {
+pub(crate) struct Ordered<'a> {
     log_time_ms: i64,
     created_ms: i64,
-    bytes: u32,
-    key: &'a [u8],
+    pub(crate) bytes: u32,
+    /// In Replies.
+    pub(crate) key: &'a [u8],
 }
 
 impl<'a> Ordered<'a> {
-    fn of(row: &'a [u8]) -> Option<Ordered<'a>> {
+    pub(crate) fn of(row: &'a [u8]) -> Option<Ordered<'a>> {
         let (log_time_ms, rest) = row.split_first_chunk()?;
         let (created_ms, rest) = rest.split_first_chunk()?;
         let (bytes, key) = rest.split_first_chunk()?;

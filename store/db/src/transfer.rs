@@ -22,6 +22,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::error::Error;
 use crate::limits::{CHUNK_BYTES, CHUNK_BYTES_MAX};
+use crate::record::View;
 use crate::state;
 use crate::table::{IMPORTING, Read, Space, Table, Write};
 
@@ -39,7 +40,7 @@ pub fn export(read: &impl Read, sink: &mut dyn FnMut(Bytes) -> Result<(), Error>
     state::read(read)?;
     let mut hasher = Xxh3::new();
     let mut rows = 0u64;
-    let mut chunk = begun(ROWS);
+    let mut chunk = begun();
     for space in Space::ALL {
         read.walk(space, &[], &mut |key, value| {
             if mutant!(SnapshotWrongPosition) && space == Space::State {
@@ -50,12 +51,12 @@ pub fn export(read: &impl Read, sink: &mut dyn FnMut(Bytes) -> Result<(), Error>
             rows += 1;
             if chunk.len() >= CHUNK_BYTES {
                 hasher.update(&chunk);
-                sink(Bytes::from(std::mem::replace(&mut chunk, begun(ROWS))))?;
+                sink(Bytes::from(std::mem::replace(&mut chunk, begun())))?;
             }
             Ok(true)
         })?;
     }
-    if chunk.len() > HEAD_BYTES {
+    if has_rows(&chunk) {
         hasher.update(&chunk);
         sink(Bytes::from(chunk))?;
     }
@@ -92,7 +93,7 @@ impl<F: FnMut(&AppliedState) -> AppliedState> Rewrite<F> {
             let left_out = self.checker.rows[usize::from(self.without.number())];
             return Ok(end_of(count - left_out, &self.hasher));
         }
-        let mut written = begun(ROWS);
+        let mut written = begun();
         for row in rows.iter().filter(|row| row.space != self.without) {
             if (row.space, row.key) == (Space::State, state::APPLIED) {
                 let old = self.checker.state.as_ref().expect("the checker has just read it");
@@ -106,8 +107,11 @@ impl<F: FnMut(&AppliedState) -> AppliedState> Rewrite<F> {
     }
 }
 
-fn end_of(rows: u64, hasher: &Xxh3) -> Bytes {
-    let mut end = begun(END);
+/// The last chunk, after so many rows in chunks of this hash.
+pub(crate) fn end_of(rows: u64, hasher: &Xxh3) -> Bytes {
+    let mut end = Vec::with_capacity(64);
+    end.extend_from_slice(&HEAD);
+    end.push(END);
     end.extend_from_slice(&rows.to_le_bytes());
     end.extend_from_slice(&hasher.digest128().to_le_bytes());
     Bytes::from(end)
@@ -122,14 +126,21 @@ fn one_earlier(row: &[u8]) -> Vec<u8> {
     state.encode_to_vec()
 }
 
-fn begun(kind: u8) -> Vec<u8> {
-    let mut chunk = Vec::with_capacity(if kind == ROWS { CHUNK_BYTES + CHUNK_BYTES / 4 } else { 64 });
+/// A chunk that has no rows yet.
+pub(crate) fn begun() -> Vec<u8> {
+    let mut chunk = Vec::with_capacity(CHUNK_BYTES + CHUNK_BYTES / 4);
     chunk.extend_from_slice(&HEAD);
-    chunk.push(kind);
+    chunk.push(ROWS);
     chunk
 }
 
-fn push_row(chunk: &mut Vec<u8>, space: Space, key: &[u8], value: &[u8]) {
+/// Whether a chunk has any by now.
+pub(crate) fn has_rows(chunk: &[u8]) -> bool {
+    chunk.len() > HEAD_BYTES
+}
+
+/// Puts a row behind those of a chunk.
+pub(crate) fn push_row(chunk: &mut Vec<u8>, space: Space, key: &[u8], value: &[u8]) {
     chunk.push(space.number());
     chunk.extend_from_slice(&u16::try_from(key.len()).expect("keys have up to 511 bytes").to_le_bytes());
     chunk.extend_from_slice(&u32::try_from(value.len()).expect("rows are bounded").to_le_bytes());
@@ -181,8 +192,18 @@ impl Checker {
         }
     }
 
+    /// Whether the end was there.
+    pub(crate) fn is_over(&self) -> bool {
+        self.ended
+    }
+
+    /// Where the state stands, once its row was there.
+    pub(crate) fn state(&self) -> Option<&AppliedState> {
+        self.state.as_ref()
+    }
+
     /// The rows of the next chunk, checked; none at the end.
-    fn take<'c>(&mut self, chunk: &'c [u8]) -> Result<Vec<Row<'c>>, Error> {
+    pub(crate) fn take<'c>(&mut self, chunk: &'c [u8]) -> Result<Vec<Row<'c>>, Error> {
         let wrong = |what: &str| Error::damaged(format!("a chunk of an exported state: {what}"));
         if self.ended || chunk.len() > CHUNK_BYTES_MAX {
             return Err(wrong("it comes after the end, or is too long"));
@@ -278,10 +299,22 @@ impl<T: Table> Import<T> {
     }
 }
 
-struct Row<'a> {
-    space: Space,
-    key: &'a [u8],
-    value: &'a [u8],
+/// A row of a chunk.
+pub(crate) struct Row<'a> {
+    pub(crate) space: Space,
+    pub(crate) key: &'a [u8],
+    pub(crate) value: &'a [u8],
+}
+
+/// The data of a record, if it is in this chunk of an exported state that was checked.
+///
+/// # Errors
+/// The record's bytes are none.
+pub fn record_in<'c>(chunk: &'c [u8], key: &[u8]) -> Result<Option<&'c [u8]>, Error> {
+    let rows = chunk.strip_prefix(&HEAD).and_then(|rest| rest.strip_prefix(&[ROWS])).and_then(rows_of);
+    let found =
+        rows.unwrap_or_default().into_iter().find(|row| (row.space, row.key) == (Space::Records, key));
+    found.map(|row| View::of(row.value).map(|view| view.data)).transpose()
 }
 
 fn rows_of(mut body: &[u8]) -> Option<Vec<Row<'_>>> {

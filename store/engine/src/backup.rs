@@ -119,6 +119,14 @@ impl<F: DiskFile> Backup<F> {
         Ok(Backup { origin, file, contents, reader })
     }
 
+    /// Calls `visit` with each chunk of the state.
+    ///
+    /// # Errors
+    /// The file cannot be read any more, or what `visit` returns.
+    pub(crate) fn each_chunk(&self, visit: &mut dyn FnMut(&[u8]) -> Result<(), Error>) -> Result<(), Error> {
+        each_chunk(&self.reader, visit)
+    }
+
     /// What a new group begins with: the position that it goes on after, and its log time. `now_ms` is the clock.
     #[must_use]
     pub fn beginning(&self, now_ms: i64) -> Beginning {

@@ -92,6 +92,7 @@ mod open;
 mod peer_job;
 pub mod publisher;
 mod replicator;
+pub mod reshard;
 mod schedule;
 mod shared_log;
 mod snapshots;

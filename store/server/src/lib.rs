@@ -80,5 +80,5 @@ pub use crate::describe::line as describe_entry;
 pub use crate::embedded::Embedded;
 pub use crate::error::Error;
 pub use crate::serve::{Ready, serve, serve_all, serve_on};
-pub use crate::shard::Shard;
+pub use crate::shard::{RING_VERSION, Shard};
 pub use crate::stop::{Stop, Stopper, stop};

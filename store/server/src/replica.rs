@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, channel};
 use std::thread::{self, JoinHandle};
 
-use proto::store::Route;
+use proto::store::{AppliedState, Owned, Route};
 use store_core::NodeId;
 use store_db::layered::Limits;
-use store_db::{Layered, Lmdb};
+use store_db::{Layered, Lmdb, Table as _};
 use store_engine::{Engine, NodeConfig, OpenConfig, Policy, Replicators, Reserve, Snapshots, ToPeer};
 use store_keys::ClusterKey;
 use store_log::{BootId, ClusterId, LogReader, RealDisk, RealFile};
@@ -23,7 +23,7 @@ use crate::machine_clock::MachineClock;
 use crate::nodes::Turned;
 use crate::queues::{Queues, ToApplier, queues};
 use crate::router::ResponseBatch;
-use crate::shard::RING_VERSION;
+use crate::shard::{RING_VERSION, Shard};
 use crate::shared::{Disk, Identity, OfProcess, Shared, Start, Table};
 use crate::stages::{ApplierThread, NodeStage, STACK_BYTES, run_ballots, run_writer};
 
@@ -107,10 +107,37 @@ pub(crate) fn open(config: &Config) -> Result<Opened, Error> {
         node: node_config(config),
     });
     let engine = opened.map_err(failed)?;
+    // One that cannot be read is to be replaced, as recovery has found.
+    if let Ok(state) = table.read(|read| store_db::state::read(read)) {
+        check_part(config.shard(), &state)?;
+    }
     tracing::info!(recovery = ?engine.recovery, "recovered");
     let route = Route::to(group, RING_VERSION);
     let me = Identity { cluster: config.cluster.clone(), route, member: engine.snapshots.meta().member };
     Ok(Opened { engine, table, me })
+}
+
+/// Refuses a configuration in which the group owns another part of the ring than its state says: requests would go where their keys are not.
+fn check_part(shard: Shard, state: &AppliedState) -> Result<(), Error> {
+    // Before the first membership is applied nothing says what is owned.
+    if state.membership.is_none() || state.owned == shard.owned() {
+        return Ok(());
+    }
+    let part = |owned: Option<Owned>| match owned {
+        Some(Owned { after, up_to, ring_version }) => {
+            format!("the hashes ({after:016x}, {up_to:016x}] (ring version {ring_version})")
+        }
+        None => "the whole ring".to_owned(),
+    };
+    let problem = format!(
+        "the replica of shard {} owns {}, and as one of {} it would own {}: the number of shards is that of the cluster's founding; put the configuration \
+         back",
+        shard.group,
+        part(state.owned),
+        shard.of,
+        part(shard.owned())
+    );
+    Err(Error::Config { field: "shards", problem })
 }
 
 fn open_table(

@@ -5,7 +5,7 @@ use store_core::GroupId;
 use store_core::ring::{Ring, RingError};
 
 /// The version of a ring whose ranges have not moved since it was founded.
-pub(crate) const RING_VERSION: u64 = 1;
+pub const RING_VERSION: u64 = 1;
 
 /// One of the equal shards of a ring, as a cluster is founded with them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
