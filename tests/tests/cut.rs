@@ -12,10 +12,12 @@ use bytes::Bytes;
 use feira_tests::cluster::{Cluster, Options};
 use feira_tests::shop::{insert_client, insert_product, order, order_persistently, order_request};
 use feira_tests::wait;
+use futures::future::join_all;
 use proto::portal::{Event, ListEventsRequest};
-use proto::store::{CutRequest, FreezeRequest, Route, ShowLogRequest, ThawRequest};
+use proto::store::{CutRequest, FreezeRequest, Route, ShowLogRequest, ThawRequest, Txn};
 use serde_json::Value;
 use store_client::failure::failure_from;
+use store_client::{Store as _, request_identity};
 
 /// What a busy machine may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -23,6 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const GOODS: [&str; 6] = ["fig", "plum", "pear", "lime", "kiwi", "date"];
 const CLIENTS: [&str; 4] = ["ana", "bia", "caio", "davi"];
 const STOCK: i64 = 1_000_000;
+/// So many entries of a log lie between two checkpoints.
+const CHECKPOINT_EVERY: u64 = 1_024;
 
 fn ring_of(nodes: u64) -> Options {
     Options { shards: 3, nodes, ..Options::default() }
@@ -378,6 +382,13 @@ async fn a_shop_of_one_shard_is_restored_as_a_ring_of_three_that_has_all_of_it_o
     let buyers = Buyers::start(&small, Temper::Strict);
     buyers.more().await;
     buyers.end().await;
+    // So long a log that checkpoints were noted on the way.
+    let store = small.store();
+    let put = |n: u64| store.txn(Txn::new().put(format!("n/{n}"), 0, "{}"), Some(request_identity([6; 16])));
+    join_all((0..CHECKPOINT_EVERY).map(put))
+        .await
+        .into_iter()
+        .for_each(|done| assert!(done.unwrap().success));
     let (before, events) = (done(&small, &["audit"]), events_of(&small).await);
     let file = small.path().join("whole");
     backup(&small, &file);

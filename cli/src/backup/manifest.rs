@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use store_core::ring::Ring;
+use store_core::ring::{RING_SLOTS_MAX, Ring};
 use store_engine::backup::Backup;
 use store_log::RealFile;
 
@@ -91,6 +91,10 @@ impl Manifest {
 
     /// Each shard must be there once, and each file's name be one in the folder.
     fn check_files(&self, path: &Path) -> Result<(), Failure> {
+        if !(1..=RING_SLOTS_MAX).contains(&self.shards) {
+            let found = self.shards;
+            return Err(damaged(path, &format!("a ring has 1 to {RING_SLOTS_MAX} shards, not {found}")));
+        }
         let mut seen = BTreeSet::new();
         for file in &self.files {
             if !seen.insert(file.shard) {
@@ -206,6 +210,10 @@ mod tests {
         assert!(refused(|it| it.files.push(file(3))).contains("shard 3 is there twice"));
         assert!(refused(|it| it.files.push(file(4))).contains("shard 4 is none of 3"));
         assert!(refused(|it| it.files[0].file = "../shard-1".to_owned()).contains("not the name of a file"));
+        for shards in [0, 65] {
+            let said = read_as(|it| it.shards = shards).unwrap_err().message;
+            assert!(said.contains("a ring has 1 to 64 shards"), "{said}");
+        }
         assert!(refused(|it| it.format = 2).contains("newer feira"));
         let empty = tempfile::tempdir().unwrap();
         assert!(Manifest::read(empty.path()).unwrap_err().message.contains("no backup of a ring"));

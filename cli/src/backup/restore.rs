@@ -54,6 +54,7 @@ pub fn run(loaded: &Loaded, asked: &args::Restore) -> Result<Answer, Failure> {
     if asked.verify_only {
         return Ok(Answer::line(head, document));
     }
+    reshard::clear(&folder)?;
     let dealt = (shards > 1).then(|| reshard::deal(&asked.file, &source, shards, &folder)).transpose()?;
     let source_of = |shard| dealt.as_ref().map_or(&source, |dealt| &dealt.sources[&shard]);
     let replaced = make(loaded, &source_of, &folder)?;

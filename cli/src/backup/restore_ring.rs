@@ -8,7 +8,7 @@ use store_server::Source;
 
 use super::manifest::Manifest;
 use super::restore::{check_place, make, noted};
-use super::unusable;
+use super::{reshard, unusable};
 use crate::args;
 use crate::config::load::Loaded;
 use crate::failure::Failure;
@@ -63,6 +63,7 @@ pub fn run(loaded: &Loaded, asked: &args::Restore) -> Result<Answer, Failure> {
     if asked.verify_only {
         return Ok(Answer::line(head, document));
     }
+    reshard::clear(&folder)?;
     let replaced = make(loaded, &|shard| &sources[&shard], &folder)?;
     document["folder"] = folder.display().to_string().into();
     let told = format!("the new cluster is in {}; start it with feira up", folder.display());

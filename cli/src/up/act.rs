@@ -15,7 +15,7 @@ use super::supervisor::Supervisor;
 use crate::args::{Act, NodeAct};
 use crate::config::load::Loaded;
 use crate::config::shape::{Config, Replica};
-use crate::failure::{CHANGE_NOT_YET, Failure, NOT_LEADER};
+use crate::failure::{CHANGE_NOT_YET, Failure, Kind, NOT_LEADER};
 use crate::reach::nodes;
 use crate::show::answer::Answer;
 
@@ -92,13 +92,13 @@ async fn through_an_election<T>(
 pub async fn transfer_leadership(loaded: &Loaded, name: &str) -> Result<Answer, Failure> {
     let to = replica_named(loaded, name)?;
     let shard = loaded.config.of_shard(to.shard);
-    let leader = async || {
-        nodes::leader(&shard).await.ok_or_else(|| {
-            Failure::unreachable("no node leads: there is no leadership to transfer")
-                .next("see feira status: a majority of the store's nodes must be serving")
-        })
-    };
-    let (from, status) = through_an_election(leader, |_| true).await?;
+    let leader = async || nodes::leading(&shard, nodes::statuses(&shard).await);
+    let elected = through_an_election(leader, |failure| failure.kind == Kind::Unreachable).await;
+    let (from, status) = elected.map_err(|failure| match failure.kind {
+        Kind::Unreachable => Failure::unreachable("no node leads: there is no leadership to transfer")
+            .next("see feira status: a majority of the store's nodes must be serving"),
+        _ => failure,
+    })?;
     if from.node.id == to.node.id {
         let said = format!("{name} leads already: name the node that is to lead");
         let document = json!({ "part": name, "leader": to.node.id, "epoch": status.epoch, "done": said });

@@ -12,7 +12,7 @@ use store_core::limits::CHECKPOINTS_KEPT;
 use crate::error::Error;
 use crate::table::{Read, Space, Write};
 
-const CHECKPOINTS: &[u8] = b"checkpoints";
+pub(crate) const CHECKPOINTS: &[u8] = b"checkpoints";
 
 /// Those of the table, oldest first.
 ///

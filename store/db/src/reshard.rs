@@ -12,6 +12,7 @@
 //! | records | to the owner of the key, as they are, with version and offset |
 //! | remembered answers and their order | to the owner of the tag |
 //! | sessions | their sequences with the answers; their state to each group that has one |
+//! | checkpoints | nowhere: they are hashes of the whole |
 //! | changes | nowhere: the log that they tell of is gone, and readers are told so (compacted) |
 //! | prepared, locks, decisions | there must be none: one group has no transaction over several |
 //!
@@ -29,6 +30,7 @@ use proto::store::{AppliedState, Owned, SessionState};
 use store_core::ring::Ring;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
+use crate::checkpoints::CHECKPOINTS;
 use crate::error::Error;
 use crate::limits::CHUNK_BYTES;
 use crate::record::View;
@@ -129,7 +131,10 @@ impl<'e> Reshard<'e> {
             Space::Sessions if row.key.len() == size_of::<SessionId>() => self.begin_session(row)?,
             Space::Sessions => self.sequence(row)?,
             Space::Changes => {}
-            Space::State => self.state()?,
+            Space::State if row.key == state::APPLIED => self.state()?,
+            // Hashes of the group that was, at offsets of its log.
+            Space::State if row.key == CHECKPOINTS => {}
+            Space::State => return Err(Error::damaged("a row that says where a state stands is not known")),
             Space::Prepared | Space::Locks | Space::Decisions => return Err(of_several()),
         }
         Ok(())
@@ -188,7 +193,7 @@ impl<'e> Reshard<'e> {
                 // Nothing of before is to be published any more, nor can be read.
                 publish_mark: offset,
                 last_change: offset,
-                first_change: offset,
+                first_change: offset + 1,
                 change_rows: 0,
                 change_bytes: 0,
                 remembered_count: hand.remembered_count,

@@ -15,7 +15,7 @@ use store_db::changes::{self, Feed};
 use store_db::limits::REMEMBERED_MS_MIN;
 use store_db::reshard::Reshard;
 use store_db::transfer::{Import, export};
-use store_db::{Error, Memory, Space, Table as _};
+use store_db::{Error, Memory, Space, Table as _, checkpoints};
 
 const TAGS: [&str; 12] =
     ["ana", "bia", "caio", "davi", "eva", "fig", "gil", "ida", "joe", "kim", "lia", "max"];
@@ -119,6 +119,8 @@ proptest! {
         for Asked { identity, txn } in &all {
             let _ = old.txn_as(identity.clone(), txn.clone());
         }
+        let state = old.state();
+        old.table.write(|write| checkpoints::note(write, &state)).unwrap();
         let mut groups = ring_of(&old, &ring);
         let mut records: Vec<_> = Vec::new();
         for (slot, group) in groups.iter().enumerate() {
@@ -129,6 +131,7 @@ proptest! {
             let state = group.state();
             prop_assert_eq!(usize::try_from(state.remembered_count), Ok(of(Space::Replies).count()));
             prop_assert_eq!(usize::try_from(state.remembered_count), Ok(of(Space::ReplyOrder).count()));
+            prop_assert_eq!(group.table.read(|read| checkpoints::read(read)).unwrap(), vec![]);
             let arc = ring.arc(slot);
             prop_assert_eq!(state.owned, Some(Owned { after: arc.after, up_to: arc.up_to, ring_version: 4 }));
         }
@@ -202,7 +205,7 @@ fn readers_of_the_changes_of_before_are_told_that_they_are_gone() {
     for (slot, group) in ring_of(&old, &ring).iter_mut().enumerate() {
         let since =
             |group: &Replica<Memory>, from| group.table.read(|read| changes::since(read, from, 9)).unwrap();
-        assert_eq!(since(group, old.offset - 1), Feed::CompactedBefore(old.offset));
+        assert_eq!(since(group, old.offset - 1), Feed::CompactedBefore(old.offset + 1));
         let (from, tag) =
             (group.offset, (0..TAGS.len()).find(|tag| ring.owner(ring_hash(key(*tag).as_bytes())) == slot));
         group.txn(put(tag.unwrap()));

@@ -11,29 +11,44 @@ use store_log::{Disk, DiskFile, Origin, SnapshotFile};
 use crate::backup::{Backup, BackupWriter};
 use crate::error::Error;
 
+/// What could not be done.
+#[derive(Debug)]
+pub enum Failed {
+    /// The backup is not of a whole store, or cannot be read any more.
+    Reading(Error),
+    /// The disk that is written to refuses.
+    Writing(Error),
+}
+
 /// Writes the backup of each slot's group on `disk`, under the name that `name_of` gives a slot; `edit` may put something else in a
 /// record's place.
 ///
 /// # Errors
-/// The backup is not of a whole store, or cannot be read any more; the disk refuses.
+/// As [`Failed`] says.
 pub fn reshard<F: DiskFile, D: Disk + Clone>(
     backup: &Backup<F>,
     (ring, ring_version): (&Ring, u64),
     disk: &D,
     name_of: &dyn Fn(usize) -> String,
     edit: Box<Edit<'_>>,
-) -> Result<Vec<SnapshotFile>, Error> {
+) -> Result<Vec<SnapshotFile>, Failed> {
     let mut writers = Vec::with_capacity(ring.slots().len());
     for (at, slot) in ring.slots().iter().enumerate() {
         let origin = Origin { group: slot.group, ..backup.origin.clone() };
-        writers.push(BackupWriter::create(disk.clone(), &name_of(at), &origin, backup.file.info)?);
+        let writer = BackupWriter::create(disk.clone(), &name_of(at), &origin, backup.file.info);
+        writers.push(writer.map_err(Failed::Writing)?);
     }
     let mut reshard = Reshard::new(ring.clone(), ring_version, edit);
-    backup.each_chunk(&mut |chunk| {
+    let mut is_writing = false;
+    let read = backup.each_chunk(&mut |chunk| {
         let dealt = reshard.chunk(chunk)?;
-        dealt.iter().try_for_each(|(slot, chunk)| writers[*slot].chunk(chunk))
-    })?;
-    writers.into_iter().map(BackupWriter::finish).collect()
+        is_writing = true;
+        dealt.iter().try_for_each(|(slot, chunk)| writers[*slot].chunk(chunk))?;
+        is_writing = false;
+        Ok(())
+    });
+    read.map_err(if is_writing { Failed::Writing } else { Failed::Reading })?;
+    writers.into_iter().map(|writer| writer.finish().map_err(Failed::Writing)).collect()
 }
 
 /// The data of a record as it is in a backup.
