@@ -131,7 +131,7 @@ proptest! {
             let state = group.state();
             prop_assert_eq!(usize::try_from(state.remembered_count), Ok(of(Space::Replies).count()));
             prop_assert_eq!(usize::try_from(state.remembered_count), Ok(of(Space::ReplyOrder).count()));
-            prop_assert_eq!(group.table.read(|read| checkpoints::read(read)).unwrap(), vec![]);
+            prop_assert_eq!(group.table.read(checkpoints::read).unwrap(), vec![]);
             let arc = ring.arc(slot);
             prop_assert_eq!(state.owned, Some(Owned { after: arc.after, up_to: arc.up_to, ring_version: 4 }));
         }
