@@ -64,7 +64,7 @@ const SILENCE_MS_MAX: u64 = 5_000;
 /// thus the largest transaction's keys.
 const PACKET_BYTES_MAX: u32 = 1 << 20;
 /// Requests that wait for the polling task.
-const REQUESTS_MAX: usize = 64;
+const REQUESTS_MAX: u16 = 64;
 /// Commands that wait for the control task.
 const COMMANDS_MAX: usize = 256;
 /// Keys tried to find one of each group, to read a barrier by.
@@ -113,11 +113,12 @@ pub async fn run(portal: Arc<Portal>, bus: Bus) {
         .set_session_expiry_interval(Some(0))
         .set_keep_alive(KEEP_ALIVE)
         .set_connection_timeout(CONNECT_SECONDS_MAX)
-        .set_max_packet_size(Some(PACKET_BYTES_MAX));
+        .set_max_packet_size(Some(PACKET_BYTES_MAX))
+        .set_outgoing_inflight_upper_limit(REQUESTS_MAX);
     if let Some(Login { user, password }) = bus.login {
         options.set_credentials(user, password);
     }
-    let (client, events) = AsyncClient::new(options, REQUESTS_MAX);
+    let (client, events) = AsyncClient::new(options, REQUESTS_MAX.into());
     let (commands, to_do) = mpsc::channel(COMMANDS_MAX);
     let groups = groups(&portal, &bus.cluster);
     let connected = AtomicBool::new(false);

@@ -34,7 +34,7 @@ use crate::event_place::{Cursor, Place};
 /// The user property with the cursor of the event before; an event that is the first of its group has none.
 const PREVIOUS: &str = "previous";
 /// Messages that the broker has not acknowledged yet, at most.
-const WINDOW: usize = 64;
+const WINDOW: u16 = 64;
 /// An event over which the broker ended so many connections, one after the other, is passed over.
 const LIVES_MAX: u32 = 5;
 /// An acknowledgement is waited for so long.
@@ -136,7 +136,7 @@ impl Publisher {
         until: Instant,
     ) -> usize {
         let (mut previous, mut done) = (before, 0);
-        for window in events.chunks(WINDOW) {
+        for window in events.chunks(WINDOW.into()) {
             if Instant::now() >= until {
                 return done;
             }
@@ -234,11 +234,12 @@ impl Connection {
             .set_session_expiry_interval(Some(0))
             .set_keep_alive(KEEP_ALIVE)
             .set_connection_timeout(CONNECT_SECONDS_MAX)
-            .set_network_options(prompt());
+            .set_network_options(prompt())
+            .set_outgoing_inflight_upper_limit(WINDOW + 1);
         if let Some(Login { user, password }) = &bus.login {
             options.set_credentials(user.clone(), password.clone());
         }
-        let (client, events) = AsyncClient::new(options, WINDOW + 1);
+        let (client, events) = AsyncClient::new(options, usize::from(WINDOW) + 1);
         let (tell, seen) = watch::channel(Seen::default());
         let awaited = Arc::new(AtomicUsize::new(0));
         let mut polling = JoinSet::new();

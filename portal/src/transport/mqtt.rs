@@ -86,7 +86,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(5);
 const CONNECT_SECONDS_MAX: u64 = 2;
 const PAUSE_MS: (u64, u64) = (50, 1_000);
 /// Packets that wait for the polling task: an answer and an acknowledgement for each request, and some.
-const PACKETS_MAX: usize = 2 * UNDER_WAY_MAX as usize + 16;
+const PACKETS_MAX: u16 = 2 * UNDER_WAY_MAX + 16;
 
 /// The topic of an operation.
 #[must_use]
@@ -134,7 +134,7 @@ pub async fn run(
     mut stopped: watch::Receiver<bool>,
     grace: Duration,
 ) {
-    let (client, events) = AsyncClient::new(options(&bus), PACKETS_MAX);
+    let (client, events) = AsyncClient::new(options(&bus), PACKETS_MAX.into());
     let own = format!("feira/{}/", bus.cluster);
     let requests = Arc::new(Requests {
         portal,
@@ -177,6 +177,7 @@ fn options(bus: &Bus) -> MqttOptions {
         .set_keep_alive(KEEP_ALIVE)
         .set_connection_timeout(CONNECT_SECONDS_MAX)
         .set_max_packet_size(Some(PACKET_BYTES_MAX))
+        .set_outgoing_inflight_upper_limit(PACKETS_MAX)
         .set_receive_maximum(Some(UNDER_WAY_MAX))
         .set_manual_acks(true);
     if let Some(Login { user, password }) = &bus.login {

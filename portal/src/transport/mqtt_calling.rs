@@ -46,7 +46,7 @@ const PAUSE_REFUSED: Duration = Duration::from_millis(200);
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
 const CONNECT_SECONDS_MAX: u64 = 2;
 const PAUSE_MS: (u64, u64) = (50, 1_000);
-const PACKETS_MAX: usize = 256;
+const PACKETS_MAX: u16 = 256;
 
 /// Where requests go.
 #[derive(Clone, Debug)]
@@ -122,11 +122,12 @@ impl Caller {
             .set_session_expiry_interval(Some(0))
             .set_keep_alive(KEEP_ALIVE)
             .set_connection_timeout(CONNECT_SECONDS_MAX)
-            .set_max_packet_size(Some(PACKET_BYTES_MAX));
+            .set_max_packet_size(Some(PACKET_BYTES_MAX))
+            .set_outgoing_inflight_upper_limit(PACKETS_MAX);
         if let Some(Login { user, password }) = &place.login {
             options.set_credentials(user.clone(), password.clone());
         }
-        let (client, events) = AsyncClient::new(options, PACKETS_MAX);
+        let (client, events) = AsyncClient::new(options, PACKETS_MAX.into());
         let heard = watch::Sender::new(Err("it does not answer".to_owned()));
         let shared = Arc::new(Shared { waiting: Mutex::default(), heard });
         let polling = tokio::spawn(poll(events, client.clone(), answers_to.clone(), Arc::clone(&shared)));

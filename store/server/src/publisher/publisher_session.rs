@@ -29,6 +29,10 @@ use store_engine::publisher::IN_FLIGHT_MAX;
 
 /// Requests that may wait in the client: every message on its way, and the subscription.
 const REQUESTS_MAX: usize = IN_FLIGHT_MAX + 1;
+/// Messages that the broker has not acknowledged. rumqttc 0.25.1 makes a place for each of as many as there may be at once: 14 MB, if it is
+/// not told (findings/rumqttc-inflight-places.sh).
+const UNACKNOWLEDGED_MAX: u16 = 1_024;
+const _: () = assert!(REQUESTS_MAX <= UNACKNOWLEDGED_MAX as usize);
 /// Nonces that may wait; more are dropped, and their portals ask again.
 const NONCES_MAX: usize = 1_024;
 /// Bytes of a nonce.
@@ -102,6 +106,7 @@ impl PublisherSession {
         options.set_network_options(socket);
         options.set_keep_alive(Duration::from_secs(KEEP_ALIVE_S)).set_clean_start(true);
         options.set_max_packet_size(Some(PACKET_BYTES_MAX));
+        options.set_outgoing_inflight_upper_limit(UNACKNOWLEDGED_MAX);
         if let Some(Login { user, password }) = login {
             options.set_credentials(user, password);
         }
