@@ -18,6 +18,7 @@ pub mod event_stream;
 pub mod http;
 pub mod mqtt;
 pub mod mqtt_calling;
+mod mqtt_probe;
 pub mod openapi;
 pub mod problem;
 pub mod resource;

@@ -20,7 +20,7 @@
 //!   cluster's own. What cannot be answered is counted, and not done.
 //! - *A stop loses nothing that was taken*: no more is taken, what runs is answered, then the connection ends.
 //!
-//! The connection is its own, apart from that of the invalidations. A retained request is refused: it would stay at the broker, for
+//! The connection is its own, apart from that of the invalidations. One that brings nothing any more is made anew ([`mqtt_probe`](super::mqtt_probe)). A retained request is refused: it would stay at the broker, for
 //! whoever subscribes. No order between two requests is promised.
 //!
 //! Source: MQTT 5.0, 4.10 (request/response), 4.8.2 (shared subscriptions), 3.3.2.3 (properties).
@@ -46,6 +46,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
 use super::body::{Member, is_json, made_ms, merged, object};
+use super::mqtt_probe::Probe;
 use super::problem::{MEDIA_TYPE, problem};
 use crate::broker_socket::prompt;
 use crate::config::{Bus, Login};
@@ -66,6 +67,9 @@ pub const CID: &str = "cid";
 pub const STATUS: &str = "status";
 /// The user property of an answer: the version of the record.
 pub const ETAG: &str = "etag";
+
+/// The level of topics, below the cluster's, on which portals hear themselves.
+const ALIVE: &str = "alive";
 
 /// The largest packet that is taken: what `mosquitto.conf` and the embedded broker take from a publisher.
 pub const PACKET_BYTES_MAX: u32 = 1 << 20;
@@ -116,6 +120,7 @@ struct Requests {
     /// What the topics of the cluster begin with.
     own: String,
     client: AsyncClient,
+    probe: Probe,
     under_way: Arc<Semaphore>,
     /// No more is taken: what still comes is another portal's, once its caller repeats it.
     is_stopping: AtomicBool,
@@ -134,14 +139,17 @@ pub async fn run(
     mut stopped: watch::Receiver<bool>,
     grace: Duration,
 ) {
-    let (client, events) = AsyncClient::new(options(&bus), PACKETS_MAX.into());
+    let id = format!("feira-requests-{}", uuid::Uuid::new_v4().simple());
     let own = format!("feira/{}/", bus.cluster);
+    let probe = Probe::new(format!("{own}{ALIVE}/{id}"));
+    let (client, events) = AsyncClient::new(options(&bus, id), PACKETS_MAX.into());
     let requests = Arc::new(Requests {
         portal,
         operations,
         prefix: format!("{own}{service}/"),
         own,
         client,
+        probe,
         under_way: Arc::new(Semaphore::new(usize::from(UNDER_WAY_MAX))),
         is_stopping: AtomicBool::new(false),
         connection: AtomicU64::new(0),
@@ -164,11 +172,11 @@ pub async fn run(
     tokio::select! {
         () = serving => {}
         () = ending => {}
+        () = requests.probe.run(&requests.client) => {}
     }
 }
 
-fn options(bus: &Bus) -> MqttOptions {
-    let id = format!("feira-requests-{}", uuid::Uuid::new_v4().simple());
+fn options(bus: &Bus, id: String) -> MqttOptions {
     let mut options = MqttOptions::new(id, bus.host.clone(), bus.port);
     options
         .set_network_options(prompt())
@@ -191,10 +199,16 @@ async fn serve(requests: &Arc<Requests>, filter: &str, mut events: EventLoop) {
     let mut backoff = Backoff::new(PAUSE_MS.0, PAUSE_MS.1);
     let mut began = Instant::now();
     loop {
-        match events.poll().await {
-            Ok(Event::Outgoing(Outgoing::Disconnect)) => return,
-            Ok(Event::Outgoing(_)) => continue,
-            Ok(Event::Incoming(packet)) => {
+        // Silence is told of a connection that is given up then: nothing of it is lost with the poll.
+        let event = tokio::select! {
+            event = events.poll() => Some(event),
+            () = requests.probe.silent.notified() => None,
+        };
+        match event {
+            None => tracing::warn!("the broker brings no requests any more; connecting anew"),
+            Some(Ok(Event::Outgoing(Outgoing::Disconnect))) => return,
+            Some(Ok(Event::Outgoing(_))) => continue,
+            Some(Ok(Event::Incoming(packet))) => {
                 if matches!(packet, Packet::ConnAck(_)) {
                     began = Instant::now();
                 }
@@ -202,8 +216,9 @@ async fn serve(requests: &Arc<Requests>, filter: &str, mut events: EventLoop) {
                     continue;
                 }
             }
-            Err(error) => tracing::debug!(%error, "no requests from the broker"),
+            Some(Err(error)) => tracing::debug!(%error, "no requests from the broker"),
         }
+        requests.probe.hears(false);
         // Answers to requests of a connection that is gone: their callers ask again.
         forget(&mut events);
         tokio::time::sleep(backoff.after(began.elapsed())).await;
@@ -225,19 +240,28 @@ impl Requests {
                     retain_forward_rule: RetainForwardRule::Never,
                     ..Filter::new(filter.to_owned(), QoS::AtLeastOnce)
                 };
-                self.client.try_subscribe_many([filter]).is_ok()
+                let own = Filter::new(self.probe.topic.clone(), QoS::AtLeastOnce);
+                self.client.try_subscribe_many([filter, own]).is_ok()
             }
             Packet::SubAck(ack) => {
                 let is_granted = |code: &SubscribeReasonCode| matches!(code, SubscribeReasonCode::Success(_));
-                let all = ack.return_codes.iter().all(is_granted);
-                if all {
+                let granted: Vec<bool> = ack.return_codes.iter().map(is_granted).collect();
+                let [requests, own] = [0, 1].map(|at| granted.get(at).copied().unwrap_or(false));
+                if requests {
                     tracing::info!("requests are taken from the broker");
                 } else {
                     tracing::warn!(codes = ?ack.return_codes, "the broker refused the subscription to requests");
                 }
-                all
+                self.probe.hears(own);
+                requests
             }
-            Packet::Publish(publish) => self.asked(publish),
+            Packet::Publish(publish) => {
+                self.probe.heard();
+                if publish.topic == self.probe.topic {
+                    return self.client.try_ack(&publish).is_ok();
+                }
+                self.asked(publish)
+            }
             Packet::Disconnect(_) => false,
             _ => true,
         }

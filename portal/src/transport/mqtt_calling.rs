@@ -22,7 +22,7 @@ use rumqttc::v5::mqttbytes::v5::{Packet, Publish, PublishProperties, SubscribeRe
 use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions};
 use serde::de::DeserializeOwned;
 use store_client::backoff::Backoff;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tonic::{Response, Status};
@@ -41,6 +41,9 @@ use crate::session::{KeptSession, SESSION_HEADER, SessionToken};
 pub const AGAIN: Duration = Duration::from_secs(1);
 /// Where answers go: below this, to the caller's id at the broker.
 pub const ANSWERS: &str = "feira-answers";
+/// If nothing comes for so long, while it is repeated, it is repeated on another connection.
+const SILENCE_MAX: Duration = Duration::from_secs(3);
+const SILENT: &str = "no portal answers requests there";
 /// And after a portal said that it cannot now.
 const PAUSE_REFUSED: Duration = Duration::from_millis(200);
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
@@ -83,6 +86,10 @@ struct Shared {
     waiting: Mutex<HashMap<Bytes, Answered>>,
     /// Whether answers can be heard; why not, if that is known.
     heard: watch::Sender<Result<(), String>>,
+    /// When the broker last brought something, or was connected to.
+    brought: Mutex<Instant>,
+    /// It brings nothing, though somebody waits.
+    silent: Notify,
 }
 
 /// A caller.
@@ -129,7 +136,8 @@ impl Caller {
         }
         let (client, events) = AsyncClient::new(options, PACKETS_MAX.into());
         let heard = watch::Sender::new(Err("it does not answer".to_owned()));
-        let shared = Arc::new(Shared { waiting: Mutex::default(), heard });
+        let (waiting, brought) = (Mutex::default(), Mutex::new(Instant::now()));
+        let shared = Arc::new(Shared { waiting, heard, brought, silent: Notify::new() });
         let polling = tokio::spawn(poll(events, client.clone(), answers_to.clone(), Arc::clone(&shared)));
         Caller { place, answers_to, client, session, shared, polling }
     }
@@ -166,6 +174,7 @@ impl Caller {
                     Ok(answer) => answer,
                     Err(silence) => {
                         is_lost |= matches!(silence, Silence::Sent);
+                        self.shared.unanswered();
                         silence.why().clone_into(&mut why);
                         continue;
                     }
@@ -260,7 +269,7 @@ impl Silence {
     fn why(self) -> &'static str {
         match self {
             Silence::NotSent => "it takes nothing",
-            Silence::Sent => "no portal answers requests there",
+            Silence::Sent => SILENT,
         }
     }
 }
@@ -323,7 +332,12 @@ async fn poll(mut events: EventLoop, client: AsyncClient, answers_to: String, sh
     loop {
         let began = Instant::now();
         let why = loop {
-            match events.poll().await {
+            // Silence is told of a connection that is given up then: nothing of it is lost with the poll.
+            let event = tokio::select! {
+                event = events.poll() => event,
+                () = shared.silent.notified() => break SILENT.to_owned(),
+            };
+            match event {
                 Ok(Event::Incoming(Packet::ConnAck(_))) => {
                     if client.try_subscribe(answers_to.clone(), QoS::AtLeastOnce).is_err() {
                         break "it takes nothing".to_owned();
@@ -333,6 +347,7 @@ async fn poll(mut events: EventLoop, client: AsyncClient, answers_to: String, sh
                     if !ack.return_codes.iter().all(|code| matches!(code, SubscribeReasonCode::Success(_))) {
                         break format!("it refuses that answers are heard at {answers_to}");
                     }
+                    *shared.brought.lock() = Instant::now();
                     drop(shared.heard.send_replace(Ok(())));
                 }
                 Ok(Event::Incoming(Packet::Publish(publish))) => shared.answered(publish),
@@ -348,7 +363,18 @@ async fn poll(mut events: EventLoop, client: AsyncClient, answers_to: String, sh
 }
 
 impl Shared {
+    /// Nobody has answered an attempt: perhaps since the broker brings nothing on this connection any more, as mosquitto 2.0.11 does once it has held back
+    /// a few messages as too large.
+    fn unanswered(&self) {
+        let mut brought = self.brought.lock();
+        if brought.elapsed() >= SILENCE_MAX {
+            *brought = Instant::now();
+            self.silent.notify_one();
+        }
+    }
+
     fn answered(&self, publish: Publish) {
+        *self.brought.lock() = Instant::now();
         let Some(properties) = publish.properties else { return };
         let Some(correlation) = properties.correlation_data else { return };
         let waits = self.waiting.lock().remove(&correlation);

@@ -479,6 +479,12 @@ impl Replica {
         }
     }
 
+    /// Whether a leader still feeds members that were removed, so that they learn of it.
+    #[must_use]
+    pub fn feeds_removed(&self) -> bool {
+        matches!(&self.role, Part::Leader(leader) if leader.feeds_removed(&self.state))
+    }
+
     /// The commit order that rides along on appends: up to where a leader orders its replicas to apply.
     #[must_use]
     pub fn commit_order(&self) -> Offset {

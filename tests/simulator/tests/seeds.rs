@@ -11,13 +11,18 @@ const SEEDS: std::ops::Range<u64> = 0..100;
 
 /// Seeds that once failed, and over what. Most found faults of the simulation itself; a bug of the store has a test of its own
 /// besides, since a seed is another run as soon as runs are planned otherwise.
-const FOUND: [(u64, &str); 13] = [
+const FOUND: [(u64, &str); 15] = [
     (
         5,
         "two differed, the third needed a snapshot, and the leader went on doubting after one was quarantined",
     ),
     (576, "a node that ran an earlier program was let in again, after the others had gone on by later rules"),
     (3_807, "what became durable while a snapshot was installed was ordered after it, and the applier ended"),
+    (
+        3_993,
+        "a version was raised while a removed member, an earlier program, was fed until it knew that it was removed",
+    ),
+    (4_520, "as 3993"),
     (4_888, "the judge waited for a change of members that only a removed node had in its log"),
     (5_992, "the one that differed had lost its folder, and no operator made the leader forget its answer"),
     (6_255, "whoever was away asked a lost folder for a snapshot, since that was what it knew the leader by"),

@@ -202,6 +202,11 @@ impl Leader {
         });
     }
 
+    /// Whether one of them is not forgotten yet.
+    pub(crate) fn feeds_removed(&self, state: &State) -> bool {
+        self.peers.iter().any(|peer| !state.membership().contains(peer.member))
+    }
+
     /// A leader that has removed itself, and to whom nobody listens in time, steps down.
     pub(super) fn leave(&self, state: &State) -> Change {
         let is_out = !state.is_voter() && state.is_membership_committed();

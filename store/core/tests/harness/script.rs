@@ -534,8 +534,9 @@ fn status(cluster: &Cluster) -> String {
             member if replica.membership().contains(member) => " learner",
             _ => " outside",
         };
+        let feeds = if replica.feeds_removed() { " feeds removed" } else { "" };
         lines += &format!(
-            "{id} {:?} {}{leader} last {last} committed {committed} durable {durable}{maybe_lost_tail}{quarantined}{disk}{part}",
+            "{id} {:?} {}{leader} last {last} committed {committed} durable {durable}{maybe_lost_tail}{quarantined}{disk}{part}{feeds}",
             view.role, view.epoch
         );
         let peers: Vec<_> =

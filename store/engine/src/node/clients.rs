@@ -44,8 +44,12 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
         outs.push(NodeOut::Answer { request_id, answer });
     }
 
-    /// Proposes to go on by the rules of a later version, if every member can.
+    /// Proposes to go on by the rules of a later version, if every member can. What it has removed is fed until it knows, and may be an
+    /// earlier program: it must not be given what it cannot apply.
     pub(super) fn raise_version(&mut self) {
+        if self.replica.feeds_removed() {
+            return;
+        }
         let Some(version) = self.versions.to_raise(
             self.applied.version,
             in_force(&self.members),
