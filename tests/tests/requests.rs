@@ -12,6 +12,7 @@ use bytes::Bytes;
 use client_portal::operations::{CreateOrder, ListOrders, Settle};
 use feira_tests::cluster::{Cluster, Options, PATIENCE};
 use feira_tests::http1;
+use feira_tests::mosquitto::Mosquitto;
 use feira_tests::shop::{insert_client, insert_product, lines, patient, request_id};
 use feira_tests::shopper::place;
 use feira_tests::wait;
@@ -19,7 +20,7 @@ use nix::sys::signal::Signal;
 use portal::operation::Operation as _;
 use portal::transport::asking;
 use portal::transport::mqtt::UNDER_WAY_MAX;
-use portal::transport::mqtt_calling::Caller;
+use portal::transport::mqtt_calling::{Caller, Place};
 use proto::portal::{CreateOrderRequest, InsertProductRequest, ListOrdersRequest, SettleRequest, Settled};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Packet, PublishProperties};
@@ -287,6 +288,36 @@ async fn more_requests_at_a_time_than_a_portal_takes_are_told_so_and_the_next_ar
         assert_eq!(made["total"], json!("3.00"));
         cluster.assert_audited().await;
     }
+}
+
+/// mosquitto 2.0.11 counts what it holds back as too large as under way for ever, and sends nothing more when as many are as may.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_brings_no_requests_or_answers_any_more_is_connected_to_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker =
+        Mosquitto::start_with(folder.path(), &["max_inflight_messages 4", "max_packet_size 4194304"]);
+    let options = Options { client_portals: 1, shared_broker: Some(broker.address), ..Options::default() };
+    let cluster = Cluster::start(feira_tests::feira!(), options).await;
+    insert_client(&mut cluster.admin(1), "ana").await.unwrap();
+    let (host, port) = (broker.address.ip().to_string(), broker.address.port());
+    let (name, service) = ("test".to_owned(), client_portal::TOPICS.to_owned());
+    let caller = Caller::new(Place { host, port, login: None, cluster: name, cluster_id: None, service });
+    let listed = async || {
+        let asked = ListOrdersRequest { cid: "ana".to_owned(), ..Default::default() };
+        caller.call::<ListOrders>(asked, PATIENCE).await
+    };
+    listed().await.unwrap();
+    let mut options = MqttOptions::new("a-large-stranger", "127.0.0.1", port);
+    options.set_clean_start(true);
+    let (client, mut events) = AsyncClient::new(options, 64);
+    // More than a portal or a caller takes, as many as may be under way: of a portal as many as it said, of others as the broker says.
+    let large = vec![0xff; 9 << 17];
+    let topics = [("feira/test/shop/list-orders", usize::from(UNDER_WAY_MAX)), (caller.answers_to(), 4)];
+    for topic in topics.into_iter().flat_map(|(topic, count)| std::iter::repeat_n(topic, count)) {
+        client.publish(topic, QoS::AtLeastOnce, false, large.clone()).await.unwrap();
+        while !matches!(events.poll().await.unwrap(), Event::Incoming(Packet::PubAck(_))) {}
+    }
+    listed().await.unwrap();
 }
 
 /// What was asked over one transport is settled over each: done, or never to be.

@@ -142,6 +142,12 @@ impl Caller {
         Caller { place, answers_to, client, session, shared, polling }
     }
 
+    /// The topic on which it hears its answers.
+    #[must_use]
+    pub fn answers_to(&self) -> &str {
+        &self.answers_to
+    }
+
     /// Asks until there is an answer, for at most this long.
     ///
     /// # Errors

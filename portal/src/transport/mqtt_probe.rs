@@ -1,4 +1,4 @@
-//! Whether a connection to a broker still brings messages: one that the portal sends to itself.
+//! The probe of a connection to a broker: a message of the portal to itself, which shows whether anything comes on it still.
 //!
 //! A broker can stop sending on a connection that stands: of each message that it holds back as too large mosquitto 2.0.11 goes on counting one of
 //! those that may be under way, until none may. Pings are answered all the same, and nobody who asks is told.
