@@ -13,15 +13,23 @@ use feira_tests::shop::{
 };
 use feira_tests::shopper::place;
 use feira_tests::wait;
+use proto::portal::admin_client::AdminClient;
 use proto::portal::{Event, ListEventsRequest, OrderRequest, WatchEventsRequest};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Packet, Publish};
 use rumqttc::v5::{AsyncClient, Event as Polled, MqttOptions};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tonic::transport::Channel;
 
 const ORDERS: usize = 60;
 /// Longer than a keeper's lease and a waiting portal's pause.
 const TAKEOVER: Duration = Duration::from_secs(60);
+
+/// A reader that waits for events dies after so long.
+const LIFE_MAX: Duration = Duration::from_millis(500);
+/// Between two lives of a reader whose portal does not answer.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// What the broker told of events.
 #[derive(Default)]
@@ -87,28 +95,54 @@ async fn all(cluster: &Cluster, portal: usize) -> Vec<Event> {
     }
 }
 
-/// A reader that takes a few events of a stream, is killed, and asks another portal behind the last cursor that it kept; until it has heard `count`
-/// different events.
-async fn read_until(cluster: &Cluster, count: usize) -> Vec<Event> {
-    let (mut heard, mut cursors) = (Vec::<Event>::new(), BTreeSet::new());
-    let mut life = 0;
-    while cursors.len() < count {
-        life += 1;
-        let after = heard.last().map(|event| event.cursor.clone()).unwrap_or_default();
-        let asked = WatchEventsRequest { after, ..WatchEventsRequest::default() };
-        let Ok(answer) = cluster.admin(1 + life % 2).watch_events(asked).await else {
-            tokio::task::yield_now().await;
-            continue;
-        };
-        let mut pages = answer.into_inner();
-        let Ok(Ok(Some(page))) = tokio::time::timeout(PATIENCE, pages.message()).await else { continue };
-        // It dies over the next one.
-        for event in page.events.into_iter().take(1 + life % 7) {
-            cursors.insert(event.cursor.clone());
-            heard.push(event);
+/// What a reader has worked off; the cursor of the last is all that it keeps over its death.
+type Heard = Arc<Mutex<Vec<Event>>>;
+
+/// One life of a reader: it works off what it is given behind the last cursor, and dies over the event after so many. How many it has worked off.
+async fn read(admin: &mut AdminClient<Channel>, heard: &Heard, dies_after: usize) -> usize {
+    let after = heard.lock().unwrap().last().map(|event| event.cursor.clone()).unwrap_or_default();
+    let asked = WatchEventsRequest { after, ..WatchEventsRequest::default() };
+    let Ok(answer) = admin.watch_events(asked).await else { return 0 };
+    let (mut pages, mut worked_off) = (answer.into_inner(), 0);
+    while let Ok(Some(page)) = pages.message().await {
+        for event in page.events {
+            if worked_off == dies_after {
+                return worked_off;
+            }
+            heard.lock().unwrap().push(event);
+            worked_off += 1;
         }
     }
-    heard
+    worked_off
+}
+
+/// A reader that dies over its work again and again, and lives on at the other portal, until it has worked off `count` events. How often it died
+/// with something worked off.
+async fn killed_reader(
+    mut admins: [AdminClient<Channel>; 2],
+    heard: Heard,
+    mut count: watch::Receiver<usize>,
+) -> usize {
+    let (mut lives, mut deaths) = (0, 0);
+    loop {
+        let known = *count.borrow_and_update();
+        if known > 0 && heard.lock().unwrap().len() >= known {
+            return deaths;
+        }
+        let dies_after = 1 + lives % 7;
+        let admin = &mut admins[lives % 2];
+        lives += 1;
+        let worked_off = tokio::select! {
+            worked_off = read(admin, &heard, dies_after) => worked_off,
+            // It dies while it waits, too.
+            changed = count.changed() => changed.map_or(0, |()| 0),
+            () = wait::pass(LIFE_MAX) => 0,
+        };
+        deaths += usize::from(worked_off > 0);
+        if worked_off == 0 {
+            wait::pass(PAUSE).await;
+        }
+    }
 }
 
 async fn confirm(cluster: &Cluster, cid: &str, oid: &str) {
@@ -121,13 +155,25 @@ async fn confirm(cluster: &Cluster, cid: &str, oid: &str) {
     .await;
 }
 
+/// The portal of staff that keeps the feed.
+async fn publisher(cluster: &Cluster) -> &'static str {
+    wait::until("a portal to keep the feed", PATIENCE, || async {
+        let keeps = |name: &&str| cluster.log_of(name).contains("this portal keeps the feed of events");
+        ["admin-1", "admin-2"].into_iter().find(keeps).ok_or("none does")
+    })
+    .await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reader_and_the_broker_are_told_of_everything_whoever_is_killed() {
     let options = Options { admin_portals: 2, client_portals: 1, ..Options::default() };
     let mut cluster = Cluster::start(feira_tests::feira!(), options).await;
     let (told, listening) = subscribe(&cluster);
+    let (heard, (tell, count)) = (Heard::default(), watch::channel(0));
+    let reader = tokio::spawn(killed_reader([1, 2].map(|at| cluster.admin(at)), Arc::clone(&heard), count));
     insert_client(&mut cluster.admin(1), "ana").await.unwrap();
     insert_product(&mut cluster.admin(1), "fig", 1_000, "1.50").await.unwrap();
+    let publisher = publisher(&cluster).await;
     let mut done = 2;
     for number in 0..ORDERS {
         match number {
@@ -136,11 +182,8 @@ async fn a_reader_and_the_broker_are_told_of_everything_whoever_is_killed() {
                 cluster.kill(&leader);
                 cluster.run(&leader);
             }
-            // Whichever of them published does so no more; another has to take its place.
-            30 => ["admin-1", "admin-2"].into_iter().for_each(|portal| {
-                cluster.kill(portal);
-                cluster.run(portal);
-            }),
+            // It publishes no more: the other has to take its place.
+            30 => cluster.kill(publisher),
             _ => {}
         }
         let order = order_persistently(&mut cluster.shop(1), &order_request("ana", &[("fig", 2)])).await;
@@ -150,13 +193,16 @@ async fn a_reader_and_the_broker_are_told_of_everything_whoever_is_killed() {
             done += 1;
         }
     }
-    let events = all(&cluster, 1).await;
+    let events = all(&cluster, if publisher == "admin-1" { 2 } else { 1 }).await;
     assert_eq!(events.len(), done, "one event an operation");
     assert!(events.is_sorted_by_key(|event| event.offset));
 
-    let heard = tokio::time::timeout(TAKEOVER, read_until(&cluster, done)).await.unwrap();
+    tell.send(done).unwrap();
+    let deaths = tokio::time::timeout(TAKEOVER, reader).await.unwrap().unwrap();
+    assert!(deaths >= ORDERS / 7, "it was killed over its work: {deaths}");
     assert_eq!(
-        heard, events,
+        *heard.lock().unwrap(),
+        events,
         "behind the cursor that it kept a reader is given what follows, and nothing else"
     );
 
@@ -178,7 +224,11 @@ async fn a_reader_and_the_broker_are_told_of_everything_whoever_is_killed() {
     for (cursor, previous) in &messages {
         assert_eq!(previous.as_deref(), before[cursor.as_str()], "{cursor}");
     }
-    println!("{done} events, {} messages", messages.len());
+    let mut seen = BTreeSet::new();
+    let firsts = messages.iter().map(|(cursor, _)| cursor).filter(|cursor| seen.insert(*cursor));
+    assert!(firsts.eq(events.iter().map(|event| &event.cursor)), "and they come in the order of the log");
+    cluster.run(publisher);
+    println!("{done} events, {} messages; the reader died {deaths} times", messages.len());
     cluster.assert_audited().await;
 }
 

@@ -1,13 +1,13 @@
 //! The rules of the shop, checked on one consistent view of all records, of all groups. Pure.
 //!
-//! - *conserved*: for every product initial + adjusted = available + held + sold, and the last two not below zero;
-//! - *least*: available is not below the record's own least, and that is what the product's rules say; 0 without rules or product;
-//! - *held*: held is the sum of the lines of orders that were not sent: open, confirmed, paid, packed; but of those that took no stock;
-//! - *sold*: sold is the sum of the lines of orders that were sent, but of those that took no stock;
-//! - *counted*: a product's and a client's `open_orders` are the open orders there are;
-//! - *listed*: `h/` lists exactly the open orders that hold a product;
-//! - *rows*: `i/o/` has exactly the rows of the orders, where the shop says that all have theirs; no other row in any case;
-//! - *gone*: a removed client has orders left, and none of them is open;
+//! - *stock-conserved*: for every product initial + adjusted = available + held + sold, and the last two not below zero;
+//! - *never-below-least*: available is not below the record's own least, and that is what the product's rules say; 0 without rules or product;
+//! - *held-is-ordered*: held is the sum of the lines of orders that were not sent: open, confirmed, paid, packed; but of those that took no stock;
+//! - *sold-is-sent*: sold is the sum of the lines of orders that were sent, but of those that took no stock;
+//! - *open-counted*: a product's and a client's `open_orders` are the open orders there are, and `h/` lists exactly those that hold a product;
+//! - *order-has-owner*: whoever has an open order is registered;
+//! - *order-has-row*: `i/o/` has exactly the rows of the orders, where the shop says that all have theirs; no other row in any case;
+//! - *gone-has-orders*: a removed client has orders left, and none of them is open;
 //! - *index-holds-its-records*: the rows by which lists are sorted are those of the records ([`super::rows`]);
 //! - *change-has-event*: the last change of each order has its event in the feed ([`super::events`]);
 //! - *note-is-of-what-goes*: a note of a deletion is of what is being deleted ([`super::deletions`]).
@@ -227,7 +227,7 @@ impl Books {
             Some((other, _)) if *other == of => {}
             Some((_, other)) => {
                 if *other != says {
-                    self.problems.push(format!("rows: {key} says something else than its order"));
+                    self.problems.push(format!("order-has-row: {key} says something else than its order"));
                 }
                 self.rows_of_orders.remove(&key);
             }
@@ -295,44 +295,52 @@ impl Books {
             let least = self.products.get(pid).copied().unwrap_or(0);
             if stock.least != least {
                 let has = stock.least;
-                return Some(format!("least: product {pid}: the stock says {has}, and the rules {least}"));
+                return Some(format!(
+                    "never-below-least: product {pid}: the stock says {has}, and the rules {least}"
+                ));
             }
             if stock.available < least {
                 let has = stock.available;
-                return Some(format!("least: product {pid}: available {has} is below the least, {least}"));
+                return Some(format!(
+                    "never-below-least: product {pid}: available {has} is below the least, {least}"
+                ));
             }
             if !stock.is_conserved() {
                 return Some(format!(
-                    "conserved: product {pid}: initial {} + adjusted {} is not available {} + held {} + sold {}",
+                    "stock-conserved: product {pid}: initial {} + adjusted {} is not available {} + held {} + sold {}",
                     stock.initial, stock.adjusted, stock.available, stock.held, stock.sold
                 ));
             }
             let held = self.held.get(pid).copied().unwrap_or(0);
             if held != stock.held {
-                return Some(format!("held: product {pid}: held {}, but orders hold {held}", stock.held));
+                return Some(format!(
+                    "held-is-ordered: product {pid}: held {}, but orders hold {held}",
+                    stock.held
+                ));
             }
             let sold = self.sold.get(pid).copied().unwrap_or(0);
             if sold != stock.sold {
                 return Some(format!(
-                    "sold: product {pid}: sold {}, but orders were sent with {sold}",
+                    "sold-is-sent: product {pid}: sold {}, but orders were sent with {sold}",
                     stock.sold
                 ));
             }
             let open = open.get(pid.as_str()).copied().unwrap_or(0);
             if open != stock.open_orders {
                 return Some(format!(
-                    "counted: product {pid}: open_orders {}, but {open} open orders hold it",
+                    "open-counted: product {pid}: open_orders {}, but {open} open orders hold it",
                     stock.open_orders
                 ));
             }
         }
         let orphan = self.held.iter().find(|(pid, held)| **held != 0 && !self.stocks.contains_key(*pid));
-        let orphan =
-            orphan.map(|(pid, held)| format!("held: orders hold {held} of {pid}, which has no stock record"));
+        let orphan = orphan.map(|(pid, held)| {
+            format!("held-is-ordered: orders hold {held} of {pid}, which has no stock record")
+        });
         let sent = self.sold.iter().find(|(pid, sold)| **sold != 0 && !self.stocks.contains_key(*pid));
         orphan.or_else(|| {
             sent.map(|(pid, sold)| {
-                format!("sold: orders were sent with {sold} of {pid}, which has no stock record")
+                format!("sold-is-sent: orders were sent with {sold} of {pid}, which has no stock record")
             })
         })
     }
@@ -341,29 +349,31 @@ impl Books {
         for (cid, counted) in &self.clients {
             let open = self.open.get(cid).copied().unwrap_or(0);
             if open != *counted {
-                return Some(format!("counted: client {cid}: open_orders {counted}, but {open} are open"));
+                return Some(format!(
+                    "open-counted: client {cid}: open_orders {counted}, but {open} are open"
+                ));
             }
         }
         if let Some(cid) = self.gone.difference(&self.ordered).next() {
-            return Some(format!("gone: client {cid} was removed, and no orders keep the id"));
+            return Some(format!("gone-has-orders: client {cid} was removed, and no orders keep the id"));
         }
         if let Some((cid, open)) = self.open.iter().find(|(cid, _)| !self.clients.contains_key(*cid)) {
-            return Some(format!("counted: {open} open orders of {cid}, who is not registered"));
+            return Some(format!("order-has-owner: {open} open orders of {cid}, who is not registered"));
         }
         if let Some((pid, oid)) = self.holding.difference(&self.listed).next() {
-            return Some(format!("listed: open order {oid} holds {pid}, and h/ does not say so"));
+            return Some(format!("open-counted: open order {oid} holds {pid}, and h/ does not say so"));
         }
         if let Some((pid, oid)) = self.listed.difference(&self.holding).next() {
             return Some(format!(
-                "listed: h/ says that {oid} holds {pid}, and it is no open order that does"
+                "open-counted: h/ says that {oid} holds {pid}, and it is no open order that does"
             ));
         }
         let wrong =
             |(_, (of, _)): &(&String, &(RowOf, u64))| *of == RowOf::Nothing || self.shop.orders_listed;
         let (row, (of, _)) = self.rows_of_orders.iter().find(wrong)?;
         Some(match of {
-            RowOf::Order => format!("rows: an order has no row {row}"),
-            RowOf::Nothing => format!("rows: {row} is the row of no order"),
+            RowOf::Order => format!("order-has-row: an order has no row {row}"),
+            RowOf::Nothing => format!("order-has-row: {row} is the row of no order"),
         })
     }
 }
@@ -492,14 +502,23 @@ mod tests {
         assert_eq!(ahead.difference(), None);
         let least = StockRecord { least: -2, ..stock };
         let below = Shop { stock: least, rules: r#"{"backorder_limit":2}"#, ..of(&ahead) };
-        assert_eq!(below.difference().unwrap(), "least: product banana: available -3 is below the least, -2");
+        assert_eq!(
+            below.difference().unwrap(),
+            "never-below-least: product banana: available -3 is below the least, -2"
+        );
         let other = Shop { rules: "{}", ..of(&ahead) };
-        assert_eq!(other.difference().unwrap(), "least: product banana: the stock says -5, and the rules 0");
+        assert_eq!(
+            other.difference().unwrap(),
+            "never-below-least: product banana: the stock says -5, and the rules 0"
+        );
         let stock = StockRecord { open_orders: 1, ..StockRecord::new(10) };
         let untracked = Shop { stock, untracked: true, rules: r#"{"untracked":true}"#, ..shop() };
         assert_eq!(untracked.difference(), None);
         assert!(
-            Shop { untracked: false, ..untracked }.difference().unwrap().starts_with("held: product banana")
+            Shop { untracked: false, ..untracked }
+                .difference()
+                .unwrap()
+                .starts_with("held-is-ordered: product banana")
         );
     }
 
@@ -510,22 +529,32 @@ mod tests {
             change(&mut shop);
             shop.difference().expect("a difference")
         };
-        assert!(broken(|s| s.stock.available = 8).starts_with("conserved: product banana"));
-        assert!(broken(|s| (s.stock.available, s.stock.held) = (8, 2)).starts_with("held: product banana"));
-        assert!(broken(|s| (s.stock.available, s.stock.sold) = (6, 1)).starts_with("sold: product banana"));
-        assert!(broken(|s| s.phase = Phase::Sent).starts_with("held: product banana"));
-        assert!(broken(|s| s.stock.open_orders = 0).starts_with("counted: product banana"));
-        assert!(broken(|s| s.open_orders = 2).starts_with("counted: client ana"));
-        assert!(broken(|s| s.listed = false).starts_with("listed: open order"));
+        assert!(broken(|s| s.stock.available = 8).starts_with("stock-conserved: product banana"));
+        assert!(
+            broken(|s| (s.stock.available, s.stock.held) = (8, 2))
+                .starts_with("held-is-ordered: product banana")
+        );
+        assert!(
+            broken(|s| (s.stock.available, s.stock.sold) = (6, 1))
+                .starts_with("sold-is-sent: product banana")
+        );
+        assert!(broken(|s| s.phase = Phase::Sent).starts_with("held-is-ordered: product banana"));
+        assert!(broken(|s| s.stock.open_orders = 0).starts_with("open-counted: product banana"));
+        assert!(broken(|s| s.open_orders = 2).starts_with("open-counted: client ana"));
+        assert!(broken(|s| s.listed = false).starts_with("open-counted: open order"));
         assert!(broken(|s| s.row_lines = 7).contains("says something else than its order"));
-        assert!(broken(|s| s.row = None).starts_with("rows: an order has no row i/o/open/"));
-        assert!(broken(|s| s.row = Some(Phase::Sent)).starts_with("rows: an order has no row i/o/open/"));
-        assert!(broken(|s| s.client = "gone").starts_with("counted: 1 open orders of ana, who is not"));
+        assert!(broken(|s| s.row = None).starts_with("order-has-row: an order has no row i/o/open/"));
+        assert!(
+            broken(|s| s.row = Some(Phase::Sent)).starts_with("order-has-row: an order has no row i/o/open/")
+        );
+        assert!(
+            broken(|s| s.client = "gone").starts_with("order-has-owner: 1 open orders of ana, who is not")
+        );
         let mut books = Books::default();
         let cid = Cid::parse("cid", "ana").unwrap();
         let gone = String::from_utf8(portal::document::write(&ClientRecord::gone())).unwrap();
         books.enter(1, &entry(key::client(&cid), gone));
-        assert!(books.first_difference().unwrap().starts_with("gone: client ana was removed"));
-        assert!(broken(|s| s.phase = Phase::Cancelled).starts_with("held: product banana"));
+        assert!(books.first_difference().unwrap().starts_with("gone-has-orders: client ana was removed"));
+        assert!(broken(|s| s.phase = Phase::Cancelled).starts_with("held-is-ordered: product banana"));
     }
 }
