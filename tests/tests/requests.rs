@@ -21,13 +21,15 @@ use portal::operation::Operation as _;
 use portal::transport::asking;
 use portal::transport::mqtt::UNDER_WAY_MAX;
 use portal::transport::mqtt_calling::{Caller, Place};
-use proto::portal::{CreateOrderRequest, InsertProductRequest, ListOrdersRequest, SettleRequest, Settled};
+use proto::portal::{
+    CreateOrderRequest, InsertProductRequest, ListOrdersRequest, RequestId, SettleRequest, Settled,
+};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Packet, PublishProperties};
 use rumqttc::v5::{AsyncClient, Event, MqttOptions};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
-use tonic::Code;
+use tonic::{Code, Response, Status};
 
 /// So many shoppers' portals; `ana`, and 100 figs.
 async fn open(client_portals: usize, embedded_broker: bool) -> Cluster {
@@ -320,40 +322,68 @@ async fn a_broker_that_brings_no_requests_or_answers_any_more_is_connected_to_an
     listed().await.unwrap();
 }
 
+/// Settle over each transport: over HTTP at the second portal, over gRPC at the first, over the broker at whichever takes it.
+async fn settled(
+    cluster: &Cluster,
+    caller: &Caller,
+    request: Option<RequestId>,
+) -> [Result<Settled, Status>; 3] {
+    let asked = || SettleRequest { cid: "ana".into(), request: request.clone() };
+    let over_http = asking::request(Settle::RESOURCE, &asked(), request.as_ref()).unwrap();
+    let mut headers = vec![("content-type", "application/json")];
+    for name in ["idempotency-key", "idempotency-key-created-ms"] {
+        headers.extend(over_http.headers().get(name).map(|value| (name, value.to_str().unwrap())));
+    }
+    let line = format!("{} {}", over_http.method(), over_http.uri());
+    let answer = http1::ask(cluster.address("client-2"), &line, &headers, "{}");
+    [
+        asking::answer(answer.status, answer.body.as_bytes()),
+        caller.call::<Settle>(asked(), PATIENCE).await.map(Response::into_inner),
+        cluster.shop(1).settle(asked()).await.map(Response::into_inner),
+    ]
+}
+
 /// What was asked over one transport is settled over each: done, or never to be.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_is_settled_over_each_transport_and_closed_for_all() {
-    let cluster = open(2, false).await;
-    let caller = Caller::new(place(&cluster));
-    let made = |request| CreateOrderRequest {
-        cid: "ana".into(),
-        lines: lines(&[("fig", 4)]),
-        request,
-        ..CreateOrderRequest::default()
-    };
-    let (done, open) = (request_id(), request_id());
-    let order = cluster.shop(1).create_order(made(done.clone())).await.unwrap().into_inner();
-    let mut told = Vec::new();
-    for request in [done, open.clone()] {
-        let asked = || SettleRequest { cid: "ana".into(), request: request.clone() };
-        let over_http = asking::request(Settle::RESOURCE, &asked(), request.as_ref()).unwrap();
-        let key = over_http.headers()["idempotency-key"].to_str().unwrap();
-        let headers = [("content-type", "application/json"), ("idempotency-key", key)];
-        let line = format!("{} {}", over_http.method(), over_http.uri());
-        let answer = http1::ask(cluster.address("client-2"), &line, &headers, "{}");
-        assert_eq!(answer.status, 200, "{answer:?}");
-        told.push([
-            serde_json::from_str::<Settled>(&answer.body).unwrap(),
-            caller.call::<Settle>(asked(), PATIENCE).await.unwrap().into_inner(),
-            cluster.shop(1).settle(asked()).await.unwrap().into_inner(),
-        ]);
+    for embedded in [false, true] {
+        let cluster = open(2, embedded).await;
+        let caller = Caller::new(place(&cluster));
+        let made = |request, figs| CreateOrderRequest {
+            cid: "ana".into(),
+            lines: lines(&[("fig", figs)]),
+            request,
+            ..CreateOrderRequest::default()
+        };
+        let (done, refused, open) = (request_id(), request_id(), request_id());
+        let order = cluster.shop(1).create_order(made(done.clone(), 4)).await.unwrap().into_inner();
+        cluster.shop(1).create_order(made(refused.clone(), 101)).await.unwrap_err();
+        let id = |created_ms| Some(RequestId { created_ms, ..request_id().unwrap() });
+        let outcomes = [
+            (done, "done", Some(order)),
+            (refused, "refused", None),
+            (open.clone(), "not_done", None),
+            // It may have been done, longer ago than anybody remembers.
+            (id(1), "expired", None),
+            (id(0), "not_remembered", None),
+        ];
+        for (request, outcome, order) in outcomes {
+            let is = Settled { outcome: outcome.to_owned(), order };
+            for told in settled(&cluster, &caller, request).await {
+                assert_eq!(told.unwrap(), is);
+            }
+        }
+        for told in settled(&cluster, &caller, None).await {
+            let refusal = feira_tests::shop::refused(told);
+            assert_eq!(refusal.class(), (Code::InvalidArgument, "INVALID_FIELD"), "{refusal:?}");
+        }
+        let mqtt = caller.call::<CreateOrder>(made(open.clone(), 1), PATIENCE).await.map(drop);
+        for late in [mqtt, cluster.shop(1).create_order(made(open, 1)).await.map(drop)] {
+            let refusal = feira_tests::shop::refused(late);
+            assert_eq!(refusal.class(), (Code::Aborted, "REQUEST_ID_CLOSED"), "{refusal:?}");
+        }
+        cluster.assert_audited().await;
     }
-    let is = |outcome: &str, order| Settled { outcome: outcome.to_owned(), order };
-    assert_eq!(told[0], [0; 3].map(|_| is("done", Some(order.clone()))));
-    assert_eq!(told[1], [0; 3].map(|_| is("not_done", None)));
-    let late = caller.call::<CreateOrder>(made(open), PATIENCE).await.unwrap_err();
-    assert_eq!(late.code(), Code::Aborted, "{late}");
-    cluster.assert_audited().await;
 }
 
 /// The caller repeats what nobody answers: a portal that dies takes with it what the broker gave it.
