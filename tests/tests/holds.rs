@@ -2,6 +2,8 @@
 //! ahead. Each order expires once, and none early by the log's time.
 #![allow(clippy::unwrap_used)]
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use feira_tests::cluster::{Cluster, Options, PATIENCE};
@@ -13,14 +15,18 @@ use feira_tests::wait;
 use portal::document::shop::ShopRecord;
 use portal::key;
 use portal::shop::guarding;
+use proto::portal::shop_client::ShopClient;
 use proto::portal::{Order, OrderRequest, OrderState, StaffGetOrderRequest};
 use proto::store::Freshness;
 use store_client::Store as _;
+use tonic::Code;
+use tonic::transport::Channel;
 
 const HOUR: Duration = Duration::from_secs(3_600);
 /// For how long an order may be open: staff set minutes, which are too long for a test.
 const HOLD_MS: i64 = 4_000;
-const ORDERS: usize = 36;
+/// Between two orders.
+const BETWEEN: Duration = Duration::from_millis(150);
 const STOCK: i64 = 1_000;
 const EACH: i64 = 2;
 
@@ -49,24 +55,51 @@ async fn get(cluster: &Cluster, order: &Order) -> Result<Order, String> {
     answer.map(tonic::Response::into_inner).map_err(|status| status.to_string())
 }
 
-/// Opens orders through both portals; every third is confirmed at once.
-async fn open_orders(cluster: &Cluster) -> Vec<(Order, bool)> {
-    let mut made = Vec::new();
-    for number in 0..ORDERS {
-        let mut shop = cluster.shop(1 + number % 2);
-        let order = order_persistently(&mut shop, &order_request("ana", &[("fig", EACH)])).await;
-        let is_confirmed = number % 3 == 0 && {
-            let request = OrderRequest {
-                cid: order.cid.clone(),
-                oid: order.oid.clone(),
-                request: request_id(),
-                ..OrderRequest::default()
-            };
-            shop.confirm_order(patient(request)).await.is_ok()
-        };
-        made.push((order, is_confirmed));
+/// Confirms an order, whoever dies meanwhile; false: it had expired.
+async fn confirmed(shop: &ShopClient<Channel>, order: &Order) -> bool {
+    let (cid, oid, request) = (order.cid.clone(), order.oid.clone(), request_id());
+    let asked = OrderRequest { cid, oid, request, ..OrderRequest::default() };
+    wait::until("the confirmation", PATIENCE, || async {
+        match shop.clone().confirm_order(patient(asked.clone())).await {
+            Ok(_) => Ok(true),
+            Err(status) if status.code() == Code::FailedPrecondition => Ok(false),
+            Err(status) => Err(status.to_string()),
+        }
+    })
+    .await
+}
+
+/// Orders, and whether they were confirmed at once.
+type Made = Arc<Mutex<Vec<(Order, bool)>>>;
+
+/// Opens orders through both portals until told to stop; every third is confirmed at once.
+async fn open_orders(mut shops: [ShopClient<Channel>; 2], made: Made, stop: Arc<AtomicBool>) {
+    for number in 0.. {
+        if stop.load(Ordering::Relaxed) {
+            return;
+        }
+        let shop = &mut shops[number % 2];
+        let order = order_persistently(shop, &order_request("ana", &[("fig", EACH)])).await;
+        let is_confirmed = number % 3 == 0 && confirmed(shop, &order).await;
+        made.lock().unwrap().push((order, is_confirmed));
+        wait::pass(BETWEEN).await;
     }
-    made
+}
+
+/// Waits until one more order has expired than `before`, and some are still open; how many have, and the latest log time of those.
+async fn some_expired(cluster: &Cluster, made: &Made, before: usize) -> (usize, i64) {
+    wait::until("some orders to expire", PATIENCE, || async {
+        let (known, mut ended) = (made.lock().unwrap().clone(), Vec::new());
+        for (order, _) in &known {
+            ended.push(get(cluster, order).await?);
+        }
+        let expired = ended.iter().filter(|order| order.state() == OrderState::Cancelled);
+        let latest_ms = expired.clone().map(|order| order.changed_ms).max();
+        let count = expired.count();
+        let is_more = count > before && ended.iter().any(|order| order.state() == OrderState::Open);
+        latest_ms.filter(|_| is_more).map(|ms| (count, ms)).ok_or_else(|| format!("{count} have"))
+    })
+    .await
 }
 
 #[tokio::test]
@@ -82,11 +115,16 @@ async fn holds_end_once_and_never_early_while_leaders_and_portals_are_killed() {
     insert_client(&mut admin, "ana").await.unwrap();
     insert_product(&mut admin, "fig", STOCK, "1.50").await.unwrap();
     set_hold(&cluster).await;
-    let made = open_orders(&cluster).await;
-
-    let leader = cluster.leader().await;
-    for (node, portal) in [(leader.as_str(), "client-1"), ("", "admin-1")] {
-        let node = if node.is_empty() { cluster.leader().await } else { node.to_owned() };
+    let (made, stop) = (Made::default(), Arc::new(AtomicBool::new(false)));
+    let shops = [1, 2].map(|at| cluster.shop(at));
+    let opening = tokio::spawn(open_orders(shops, Arc::clone(&made), Arc::clone(&stop)));
+    // Leaders and sweepers die while orders expire: some have, others are still to.
+    let (mut count, mut kills_ms) = (0, Vec::new());
+    for portal in ["client-1", "admin-2"] {
+        let (expired, latest_ms) = some_expired(&cluster, &made, count).await;
+        kills_ms.push(latest_ms);
+        count = expired;
+        let node = cluster.leader().await;
         cluster.kill(&node);
         cluster.kill(portal);
         wait::until("another leader", PATIENCE, || async {
@@ -95,10 +133,13 @@ async fn holds_end_once_and_never_early_while_leaders_and_portals_are_killed() {
         })
         .await;
         cluster.run(&node);
-        cluster.run(portal);
+        cluster.run_with(portal, if portal == "admin-2" { &environment } else { &[] });
     }
 
-    let mut confirmed = 0;
+    stop.store(true, Ordering::Relaxed);
+    opening.await.unwrap();
+    let made = std::mem::take(&mut *made.lock().unwrap());
+    let (mut confirmed, mut ends_ms) = (0, Vec::new());
     for (order, is_confirmed) in &made {
         let ended = wait::until("an order to expire", PATIENCE, || async {
             let now = get(&cluster, order).await?;
@@ -114,6 +155,13 @@ async fn holds_end_once_and_never_early_while_leaders_and_portals_are_killed() {
         assert_eq!((ended.state(), did), (OrderState::Cancelled, vec!["expired"]), "{ended:?}");
         assert!(ended.changed_ms - ended.created_ms >= HOLD_MS, "{ended:?}");
         assert_eq!(ended.version, 2, "it was changed once");
+        ends_ms.push(ended.changed_ms);
+    }
+    for kill_ms in kills_ms {
+        assert!(
+            ends_ms.iter().any(|end_ms| *end_ms > kill_ms),
+            "orders expired after each kill: {ends_ms:?}"
+        );
     }
     let stock = product(&mut cluster.admin(1), "fig").await.unwrap().stock.unwrap();
     assert_eq!((stock.available, stock.held), (STOCK - EACH * confirmed, EACH * confirmed));
