@@ -83,6 +83,42 @@ impl Earlier {
     }
 }
 
+impl Earlier {
+    /// What that version did not have is made of what it wrote: rows of orders and of products, what was sold.
+    fn migrates(&self) {
+        // Those that nobody has changed are in the list by time as well.
+        let newest = wait::until_blocking("the orders to be listed", LONG, || {
+            let told = self.place.tool(&["admin", "--json", "list-orders", "--newest"]);
+            if told.status.success() {
+                Ok(told.stdout)
+            } else {
+                Err(String::from_utf8_lossy(&told.stderr).into_owned())
+            }
+        });
+        let newest = String::from_utf8(newest).unwrap();
+        assert!(ORDERS.iter().all(|(_, oid, ..)| newest.contains(oid)), "{newest}");
+        let sorted = ["admin", "list-products", "--sort", "price"];
+        self.place.fails(&sorted, 1, "reindex");
+        self.place.done(&["admin", "reindex"]);
+        let dear = r#"{"description":"Abacaxi","price":"9","quantity":1}"#;
+        self.place.done(&["admin", "insert-product", dear]);
+        let products = self.place.done(&sorted);
+        let places = ["banana", "fig", "maca-fuji", "abacaxi"].map(|pid| products.find(pid));
+        assert!(places[0].is_some() && places.is_sorted(), "{products}");
+        // A confirmed one goes all its way.
+        let (cid, oid) = (ORDERS[1].0, ORDERS[1].1);
+        let staff = |command: &str, more: &[&str]| {
+            self.place.done(&[&["admin", command, cid, oid, "--by", "joana"][..], more].concat())
+        };
+        for command in ["pay-order", "pack-order", "send-order"] {
+            staff(command, &[]);
+            self.place.done(&["audit"]);
+        }
+        let returned = staff("return-order", &["--restock", "--reason", "too many"]);
+        assert!(returned.contains("returned by staff (joana): too many"), "{returned}");
+    }
+}
+
 /// A file's name there is its path here, with `+` for `/`.
 fn unpack(from: &Path, to: &Path) {
     for entry in std::fs::read_dir(from).unwrap() {
@@ -119,17 +155,7 @@ fn a_folder_of_an_earlier_version_starts_audits_right_and_takes_orders() {
     let members = place.done(&["member", "list"]);
     assert_eq!((members.matches("voter").count(), members.matches("learner").count()), (4, 1), "{members}");
     earlier.takes_orders();
-    // Those that nobody has changed are in the list by time as well.
-    let newest = wait::until_blocking("the orders to be listed", LONG, || {
-        let told = place.tool(&["admin", "--json", "list-orders", "--newest"]);
-        if told.status.success() {
-            Ok(told.stdout)
-        } else {
-            Err(String::from_utf8_lossy(&told.stderr).into_owned())
-        }
-    });
-    let newest = String::from_utf8(newest).unwrap();
-    assert!(ORDERS.iter().all(|(_, oid, ..)| newest.contains(oid)), "{newest}");
+    earlier.migrates();
     place.done(&["audit"]);
     // The learner is as good as any other, and a voter can go.
     place.done(&["member", "promote", "5"]);
@@ -211,6 +237,31 @@ fn a_backup_of_an_earlier_version_restores() {
     earlier.has_its_orders();
     place.done(&["audit"]);
     earlier.takes_orders();
+    earlier.migrates();
+    place.done(&["audit"]);
+    place.done(&["down"]);
+    up.ends_well();
+}
+
+#[test]
+fn a_backup_of_an_earlier_version_becomes_a_ring_of_three_shards() {
+    let earlier = Earlier::new();
+    let place = &earlier.place;
+    let backup = place.path().join("earlier.backup");
+    // A configuration of three shards, with ports of its own.
+    std::fs::remove_dir_all(place.path().join("data")).unwrap();
+    std::fs::remove_file(place.path().join("feira.toml")).unwrap();
+    place.done(&["up", "--any-ports", "--shards", "3", "--detach"]);
+    place.done(&["down"]);
+    std::fs::remove_dir_all(place.path().join("feira-data")).unwrap();
+    std::fs::remove_file(place.path().join("cluster.key")).unwrap();
+    let told = place.done(&["restore", backup.to_str().unwrap(), "--shards", "3"]);
+    assert!(told.contains("a ring of 3 shards"), "{told}");
+    let up = place.up(&[]);
+    earlier.has_its_orders();
+    place.done(&["audit"]);
+    earlier.takes_orders();
+    earlier.migrates();
     place.done(&["audit"]);
     place.done(&["down"]);
     up.ends_well();
