@@ -164,6 +164,22 @@ async fn publisher(cluster: &Cluster) -> &'static str {
     .await
 }
 
+/// Messages of the broker come in the order of the log, but for those that come again.
+fn are_in_order(messages: &[(String, Option<String>)], events: &[Event]) {
+    // Each message names the one before it: nobody has to count.
+    let before: BTreeMap<&str, Option<&str>> = events
+        .iter()
+        .zip(std::iter::once(None).chain(events.iter().map(Some)))
+        .map(|(event, before)| (event.cursor.as_str(), before.map(|before| before.cursor.as_str())))
+        .collect();
+    for (cursor, previous) in messages {
+        assert_eq!(previous.as_deref(), before[cursor.as_str()], "{cursor}");
+    }
+    let mut seen = BTreeSet::new();
+    let firsts = messages.iter().map(|(cursor, _)| cursor).filter(|cursor| seen.insert(*cursor));
+    assert!(firsts.eq(events.iter().map(|event| &event.cursor)), "and they come in the order of the log");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reader_and_the_broker_are_told_of_everything_whoever_is_killed() {
     let options = Options { admin_portals: 2, client_portals: 1, ..Options::default() };
@@ -214,19 +230,8 @@ async fn a_reader_and_the_broker_are_told_of_everything_whoever_is_killed() {
     })
     .await;
     listening.abort();
-    // Each message names the one before it: nobody has to count.
     let messages = std::mem::take(&mut told.lock().unwrap().messages);
-    let before: BTreeMap<&str, Option<&str>> = events
-        .iter()
-        .zip(std::iter::once(None).chain(events.iter().map(Some)))
-        .map(|(event, before)| (event.cursor.as_str(), before.map(|before| before.cursor.as_str())))
-        .collect();
-    for (cursor, previous) in &messages {
-        assert_eq!(previous.as_deref(), before[cursor.as_str()], "{cursor}");
-    }
-    let mut seen = BTreeSet::new();
-    let firsts = messages.iter().map(|(cursor, _)| cursor).filter(|cursor| seen.insert(*cursor));
-    assert!(firsts.eq(events.iter().map(|event| &event.cursor)), "and they come in the order of the log");
+    are_in_order(&messages, &events);
     cluster.run(publisher);
     println!("{done} events, {} messages; the reader died {deaths} times", messages.len());
     cluster.assert_audited().await;

@@ -102,6 +102,31 @@ async fn some_expired(cluster: &Cluster, made: &Made, before: usize) -> (usize, 
     .await
 }
 
+/// Kills leaders and sweepers while orders expire: some have, others are still to. When, by the log's time.
+async fn killed_while_orders_expire(
+    cluster: &mut Cluster,
+    made: &Made,
+    environment: &[(&str, &str)],
+) -> Vec<i64> {
+    let (mut count, mut kills_ms) = (0, Vec::new());
+    for portal in ["client-1", "admin-2"] {
+        let (expired, latest_ms) = some_expired(cluster, made, count).await;
+        kills_ms.push(latest_ms);
+        count = expired;
+        let node = cluster.leader().await;
+        cluster.kill(&node);
+        cluster.kill(portal);
+        wait::until("another leader", PATIENCE, || async {
+            let next = cluster.leader().await;
+            if next == node { Err(next) } else { Ok(()) }
+        })
+        .await;
+        cluster.run(&node);
+        cluster.run_with(portal, if portal == "admin-2" { environment } else { &[] });
+    }
+    kills_ms
+}
+
 #[tokio::test]
 async fn holds_end_once_and_never_early_while_leaders_and_portals_are_killed() {
     let options =
@@ -118,23 +143,7 @@ async fn holds_end_once_and_never_early_while_leaders_and_portals_are_killed() {
     let (made, stop) = (Made::default(), Arc::new(AtomicBool::new(false)));
     let shops = [1, 2].map(|at| cluster.shop(at));
     let opening = tokio::spawn(open_orders(shops, Arc::clone(&made), Arc::clone(&stop)));
-    // Leaders and sweepers die while orders expire: some have, others are still to.
-    let (mut count, mut kills_ms) = (0, Vec::new());
-    for portal in ["client-1", "admin-2"] {
-        let (expired, latest_ms) = some_expired(&cluster, &made, count).await;
-        kills_ms.push(latest_ms);
-        count = expired;
-        let node = cluster.leader().await;
-        cluster.kill(&node);
-        cluster.kill(portal);
-        wait::until("another leader", PATIENCE, || async {
-            let next = cluster.leader().await;
-            if next == node { Err(next) } else { Ok(()) }
-        })
-        .await;
-        cluster.run(&node);
-        cluster.run_with(portal, if portal == "admin-2" { &environment } else { &[] });
-    }
+    let kills_ms = killed_while_orders_expire(&mut cluster, &made, &environment).await;
 
     stop.store(true, Ordering::Relaxed);
     opening.await.unwrap();

@@ -291,47 +291,11 @@ impl Books {
         for (pid, _) in &self.holding {
             *open.entry(pid.as_str()).or_insert(0_i64) += 1;
         }
-        for (pid, stock) in &self.stocks {
-            let least = self.products.get(pid).copied().unwrap_or(0);
-            if stock.least != least {
-                let has = stock.least;
-                return Some(format!(
-                    "never-below-least: product {pid}: the stock says {has}, and the rules {least}"
-                ));
-            }
-            if stock.available < least {
-                let has = stock.available;
-                return Some(format!(
-                    "never-below-least: product {pid}: available {has} is below the least, {least}"
-                ));
-            }
-            if !stock.is_conserved() {
-                return Some(format!(
-                    "stock-conserved: product {pid}: initial {} + adjusted {} is not available {} + held {} + sold {}",
-                    stock.initial, stock.adjusted, stock.available, stock.held, stock.sold
-                ));
-            }
-            let held = self.held.get(pid).copied().unwrap_or(0);
-            if held != stock.held {
-                return Some(format!(
-                    "held-is-ordered: product {pid}: held {}, but orders hold {held}",
-                    stock.held
-                ));
-            }
-            let sold = self.sold.get(pid).copied().unwrap_or(0);
-            if sold != stock.sold {
-                return Some(format!(
-                    "sold-is-sent: product {pid}: sold {}, but orders were sent with {sold}",
-                    stock.sold
-                ));
-            }
-            let open = open.get(pid.as_str()).copied().unwrap_or(0);
-            if open != stock.open_orders {
-                return Some(format!(
-                    "open-counted: product {pid}: open_orders {}, but {open} open orders hold it",
-                    stock.open_orders
-                ));
-            }
+        let of_stock = |(pid, stock): (&String, &StockRecord)| {
+            self.difference_of_stock(pid, stock, open.get(pid.as_str()).copied().unwrap_or(0))
+        };
+        if let Some(difference) = self.stocks.iter().find_map(of_stock) {
+            return Some(difference);
         }
         let orphan = self.held.iter().find(|(pid, held)| **held != 0 && !self.stocks.contains_key(*pid));
         let orphan = orphan.map(|(pid, held)| {
@@ -343,6 +307,50 @@ impl Books {
                 format!("sold-is-sent: orders were sent with {sold} of {pid}, which has no stock record")
             })
         })
+    }
+
+    /// What is wrong with a stock that so many open orders hold.
+    fn difference_of_stock(&self, pid: &str, stock: &StockRecord, open: i64) -> Option<String> {
+        let least = self.products.get(pid).copied().unwrap_or(0);
+        if stock.least != least {
+            let has = stock.least;
+            return Some(format!(
+                "never-below-least: product {pid}: the stock says {has}, and the rules {least}"
+            ));
+        }
+        if stock.available < least {
+            let has = stock.available;
+            return Some(format!(
+                "never-below-least: product {pid}: available {has} is below the least, {least}"
+            ));
+        }
+        if !stock.is_conserved() {
+            return Some(format!(
+                "stock-conserved: product {pid}: initial {} + adjusted {} is not available {} + held {} + sold {}",
+                stock.initial, stock.adjusted, stock.available, stock.held, stock.sold
+            ));
+        }
+        let held = self.held.get(pid).copied().unwrap_or(0);
+        if held != stock.held {
+            return Some(format!(
+                "held-is-ordered: product {pid}: held {}, but orders hold {held}",
+                stock.held
+            ));
+        }
+        let sold = self.sold.get(pid).copied().unwrap_or(0);
+        if sold != stock.sold {
+            return Some(format!(
+                "sold-is-sent: product {pid}: sold {}, but orders were sent with {sold}",
+                stock.sold
+            ));
+        }
+        if open != stock.open_orders {
+            return Some(format!(
+                "open-counted: product {pid}: open_orders {}, but {open} open orders hold it",
+                stock.open_orders
+            ));
+        }
+        None
     }
 
     fn order_difference(&self) -> Option<String> {
