@@ -77,6 +77,8 @@ pub(crate) struct Part {
     pub(crate) events: Vec<(Place, Event, u64)>,
     /// The last place that was looked at; `None`: there was nothing.
     pub(crate) last: Option<Place>,
+    /// How far the group's log was applied.
+    pub(crate) applied: u64,
     pub(crate) more: bool,
 }
 
@@ -157,6 +159,12 @@ impl Portal {
         let firsts = self.firsts_unseen(cursor).await?;
         let of_group = |group| self.feed_part(group, cursor.of(group), page);
         let parts = try_join_all(self.store().groups().into_iter().map(of_group)).await?;
+        if parts.iter().any(|part| cursor.of(part.group).is_some_and(|seen| seen.offset > part.applied)) {
+            // Read on from there, events that are still to come would be passed over.
+            let message = "is ahead of all that was done here: it is a cursor of another shop, or of this one before it was restored \
+                           from a backup; begin at the beginning (without a cursor) or at the end (now)";
+            return Err(Error::invalid("after", message));
+        }
         if is_first || parts.iter().any(|part| !part.events.is_empty()) {
             self.still_kept(cursor, &parts).await?;
         }
@@ -166,7 +174,7 @@ impl Portal {
             cursor.saw(part.group, Place::behind(first.saturating_sub(1)));
         }
         let (mut more, mut end, mut events) = (false, cursor.clone(), Vec::new());
-        for Part { group, events: of_group, last, more: has_more } in parts {
+        for Part { group, events: of_group, last, more: has_more, .. } in parts {
             let taken = of_group.into_iter().filter(|(_, event, _)| wanted.takes(event));
             let mut taken: Vec<(Place, Event)> = taken.map(|(place, event, _)| (place, event)).collect();
             let is_cut = taken.len() > limit as usize;
@@ -210,14 +218,6 @@ impl Portal {
         let range = after.map_or_else(event_place::all, Place::rest);
         let is_event = |key: &[u8]| event_place::placed(key).is_some();
         let mut page = self.scan_of(group, &range, limit, is_event).await?;
-        let is_ahead =
-            |place: Place| page.applied.iter().any(|(of, at)| *of == group && place.offset > at.offset);
-        if after.is_some_and(is_ahead) {
-            // Read on from there, events that are still to come would be passed over.
-            let message = "is ahead of all that was done here: it is a cursor of another shop, or of this one before it was restored \
-                           from a backup; begin at the beginning (without a cursor) or at the end (now)";
-            return Err(Error::invalid("after", message));
-        }
         if !page.records.is_empty() && self.comes_to_order(group).await? {
             // What was early may have been moved after the page was read.
             page = self.scan_of(group, &range, limit, is_event).await?;
@@ -236,7 +236,8 @@ impl Portal {
             events.push((place, event, bytes as u64));
             last = Some(place);
         }
-        Ok(Part { group, events, last, more: page.next.is_some() })
+        let applied = page.applied.iter().find(|(of, _)| *of == group).map_or(u64::MAX, |(_, at)| at.offset);
+        Ok(Part { group, events, last, applied, more: page.next.is_some() })
     }
 
     /// A page of a group's records; of pages without anything usable the next.

@@ -443,9 +443,11 @@ async fn a_page_ends_when_it_has_looked_at_many_lines_and_the_next_goes_on() {
         let lines = (0..900).map(|nth| line(900 * number + nth)).collect();
         let order = OrderRecord::new(Phase::Confirmed, lines).to_bytes();
         let event = format!(r#"{{"did":"confirmed","portal":"p","at_ms":{BASE_MS},"oid":"{oid}"}}"#);
-        let place = Place { offset: 1_000 + u64::from(number), index: 0 };
-        let txn = Txn::new().put(key::order(&cid, &oid), 1, order).put(place.key("ana"), 1, event);
-        assert!(fixture.store.txn(txn, None).await.unwrap().success);
+        let put = Txn::new().put(key::order(&cid, &oid), 1, order);
+        let put = fixture.store.txn(put, None).await.unwrap();
+        let place = Place { offset: put.offset(), index: 0 };
+        let told = Txn::new().put(place.key("ana"), 1, event);
+        assert!(put.success && fixture.store.txn(told, None).await.unwrap().success);
     }
     let span = between(BASE_MS, BASE_MS + 1);
     let first = page(&fixture, span.clone()).await.unwrap();

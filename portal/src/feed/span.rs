@@ -62,7 +62,7 @@ impl Portal {
         let feed = FeedRecord::read(self.read_through(&KEY.into()).await?.record.as_ref())?;
         self.is_kept(span, feed.as_ref()).await?;
         let since_ms = if after.is_empty() { self.complete_since(span, feed.as_ref()).await? } else { 0 };
-        let Part { group, events, last, more } = part;
+        let Part { group, events, last, more, .. } = part;
         let is_over = events.iter().any(|(_, event, _)| event.at_ms >= span.end.saturating_add(SLACK_MS));
         let next = match (last, groups.get(at + 1)) {
             (Some(last), _) if more && !is_over => cursor(group, last),

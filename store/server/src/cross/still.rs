@@ -1,8 +1,9 @@
 //! The leader's part in a consistent cut, driven: between drivers, log and what is applied ([`store_core::cut`]).
 //!
 //! Promises: a request for a freeze is answered in bounded time, whatever happens. A freeze in force is looked at by every leader, also
-//! one that began no cut, and ended. While nothing is frozen and nobody asks, it costs a look at two flags, twenty times a second.
+//! one that began no cut, and ended. While nothing is frozen and nobody asks, it costs a leader a look at two flags, twenty times a second.
 
+use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -169,16 +170,8 @@ pub(super) async fn run(still: Arc<Still>, undecided: impl Fn() -> Option<usize>
     let (mut role, mut applied) = (still.shared.role.subscribe(), still.shared.applied.subscribe());
     let mut stopping = still.shared.stopping.subscribe();
     let mut leads: Option<(Epoch, bool)> = None;
-    let mut ticked = Instant::now();
+    let (mut ticked, mut is_idle) = (Instant::now(), true);
     loop {
-        let (is_idle, waits) = (still.is_idle(), !still.may_begin());
-        tokio::select! {
-            () = tokio::time::sleep(if is_idle { LOOK } else { TICK }) => {}
-            () = still.asked.notified() => {}
-            changed = role.changed() => if changed.is_err() { return },
-            _ = applied.changed(), if waits => {}
-            _ = stopping.wait_for(|stopping| *stopping) => return,
-        }
         follow(&still, &mut leads);
         still.look(&undecided);
         let now = Instant::now();
@@ -187,6 +180,24 @@ pub(super) async fn run(still: Arc<Still>, undecided: impl Fn() -> Option<usize>
             ticked = now;
         }
         (0..ticks_until(now, &mut ticked)).for_each(|_| still.step(FreezeInput::Tick));
+        is_idle = still.is_idle();
+        let waits = !still.may_begin();
+        tokio::select! {
+            () = pause(is_idle, leads.is_some()) => {}
+            () = still.asked.notified() => {}
+            changed = role.changed() => if changed.is_err() { return },
+            _ = applied.changed(), if waits => {}
+            _ = stopping.wait_for(|stopping| *stopping) => return,
+        }
+    }
+}
+
+/// Until there is something to look at; a replica that does not lead is told when it does.
+async fn pause(is_idle: bool, leads: bool) {
+    match (is_idle, leads) {
+        (false, _) => tokio::time::sleep(TICK).await,
+        (true, true) => tokio::time::sleep(LOOK).await,
+        (true, false) => pending().await,
     }
 }
 

@@ -5,6 +5,7 @@
 //! it is asked.
 
 use std::collections::HashMap;
+use std::future::pending;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,19 +20,17 @@ use store_core::ring::Ring;
 use store_core::{Epoch, Role, RoleView};
 use store_db::{Table as _, cross, state};
 use store_engine::front::command_of;
-use tokio::time::MissedTickBehavior;
 
 use super::payload::{Payload, in_core, on_wire};
 use crate::shared::{Ask, Shared};
 
-/// Between two looks.
-const LOOK: Duration = Duration::from_millis(50);
+/// Between two looks of a leader, and until an entry of its epoch is applied.
+const LOOK: Duration = Duration::from_millis(200);
+const LOOK_AT_APPLIED: Duration = Duration::from_millis(50);
 /// A branch that has been prepared for so long is asked about.
 const ASK_AFTER: Duration = Duration::from_millis(250);
 /// Looks between two times that everything unanswered is sent again.
-const LOOKS_TO_RESEND: u32 = 40;
-/// Looks between two at what is prepared.
-const LOOKS_TO_PREPARED: u32 = 4;
+const LOOKS_TO_RESEND: u32 = 10;
 /// Branches looked at: as many as there can be.
 const BRANCHES_MAX: usize = 16_384;
 
@@ -59,14 +58,7 @@ pub(super) async fn run(step: impl Fn(Input<Payload>) -> bool, watched: Watched)
     let mut role = watched.shared.role.subscribe();
     let mut stopping = watched.shared.stopping.subscribe();
     let mut watch = Watch::default();
-    let mut looks = tokio::time::interval(LOOK);
-    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        tokio::select! {
-            _ = looks.tick() => {}
-            changed = role.changed() => if changed.is_err() { return },
-            _ = stopping.wait_for(|stopping| *stopping) => return,
-        }
         let view = *role.borrow_and_update();
         let mut inputs = watch.follow(&watched.shared, view);
         inputs.extend(watch.resend());
@@ -77,6 +69,11 @@ pub(super) async fn run(step: impl Fn(Input<Payload>) -> bool, watched: Watched)
             for some in questions.chunks(QUESTIONS_MAX) {
                 tokio::spawn(ask(watched.clone(), slot, some.to_vec()));
             }
+        }
+        tokio::select! {
+            () = watch.pause() => {}
+            changed = role.changed() => if changed.is_err() { return },
+            _ = stopping.wait_for(|stopping| *stopping) => return,
         }
     }
 }
@@ -115,6 +112,15 @@ impl Watch {
         inputs
     }
 
+    /// Until there is something to look at; who does not lead is told when he does.
+    async fn pause(&self) {
+        match self.leads {
+            Some((_, true)) => tokio::time::sleep(LOOK).await,
+            Some((_, false)) => tokio::time::sleep(LOOK_AT_APPLIED).await,
+            None => pending().await,
+        }
+    }
+
     fn is_ready(&self) -> bool {
         matches!(self.leads, Some((_, true)))
     }
@@ -127,7 +133,7 @@ impl Watch {
     /// Questions about the branches that have been prepared for long, by the slot of the group that decides.
     fn old(&mut self, watched: &Watched) -> HashMap<usize, Vec<Question>> {
         let mut questions: HashMap<usize, Vec<Question>> = HashMap::new();
-        if !self.is_ready() || !self.looks.is_multiple_of(LOOKS_TO_PREPARED) {
+        if !self.is_ready() {
             return questions;
         }
         let prepared = watched.shared.table.read(|read| match state::read(read)?.prepared_count {
