@@ -158,9 +158,14 @@ impl Watch {
     }
 }
 
-/// Asks the group that decides, and ends what it has decided.
+/// Asks the group that decides, and ends what it has decided. A node that stops waits for no answer: what is held here keeps its folder in use.
 async fn ask(watched: Watched, slot: usize, questions: Vec<Question>) {
-    let Ok(answers) = watched.groups.shard(slot).ask_decider(questions).await else { return };
+    let mut stopping = watched.shared.stopping.subscribe();
+    let answers = tokio::select! {
+        answers = watched.groups.shard(slot).ask_decider(questions) => answers,
+        _ = stopping.wait_for(|stopping| *stopping) => return,
+    };
+    let Ok(answers) = answers else { return };
     let own = watched.ring.arc(watched.slot);
     let range = on_wire(coordinate::Arc { after: own.after, up_to: own.up_to });
     let finishing = |answer: proto::store::AskAnswer| {
