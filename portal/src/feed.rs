@@ -159,12 +159,7 @@ impl Portal {
         let firsts = self.firsts_unseen(cursor).await?;
         let of_group = |group| self.feed_part(group, cursor.of(group), page);
         let parts = try_join_all(self.store().groups().into_iter().map(of_group)).await?;
-        if parts.iter().any(|part| cursor.of(part.group).is_some_and(|seen| seen.offset > part.applied)) {
-            // Read on from there, events that are still to come would be passed over.
-            let message = "is ahead of all that was done here: it is a cursor of another shop, or of this one before it was restored \
-                           from a backup; begin at the beginning (without a cursor) or at the end (now)";
-            return Err(Error::invalid("after", message));
-        }
+        not_ahead(cursor, &parts)?;
         if is_first || parts.iter().any(|part| !part.events.is_empty()) {
             self.still_kept(cursor, &parts).await?;
         }
@@ -321,4 +316,15 @@ impl Portal {
         }
         Ok(cursor)
     }
+}
+
+/// Refuses a cursor from which events that are still to come would be passed over.
+fn not_ahead(cursor: &Cursor, parts: &[Part]) -> Result<(), Error> {
+    let is_ahead = |part: &Part| cursor.of(part.group).is_some_and(|seen| seen.offset > part.applied);
+    if !parts.iter().any(is_ahead) {
+        return Ok(());
+    }
+    let message = "is ahead of all that was done here: it is a cursor of another shop, or of this one before it was restored from a \
+                   backup; begin at the beginning (without a cursor) or at the end (now)";
+    Err(Error::invalid("after", message))
 }
