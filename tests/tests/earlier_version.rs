@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use feira_tests::cluster::PATIENCE;
-use feira_tests::place::{LONG, Place};
+use feira_tests::place::{LONG, Place, Up};
 use feira_tests::process::Process;
 use feira_tests::wait;
 use serde_json::Value;
@@ -62,6 +62,13 @@ impl Earlier {
             let node = self.node(id)?;
             if node["quarantined"] == false { Ok(()) } else { Err(node.to_string()) }
         });
+    }
+
+    /// The books are right, and all of it stops.
+    fn ends_right(&self, up: Up) {
+        self.place.done(&["audit"]);
+        self.place.done(&["down"]);
+        up.ends_well();
     }
 
     fn has_its_orders(&self) {
@@ -142,9 +149,7 @@ fn a_folder_of_an_earlier_version_starts_audits_right_and_takes_orders() {
     for _ in 0..2 {
         let up = place.up(&[]);
         earlier.wait_until_healed(2);
-        place.done(&["audit"]);
-        place.done(&["down"]);
-        up.ends_well();
+        earlier.ends_right(up);
     }
     for at in ["cluster.key", "data/node-1/cluster.key", "data/node-5/cluster.key"] {
         assert!(place.path().join(at).is_file(), "{at}");
@@ -160,9 +165,7 @@ fn a_folder_of_an_earlier_version_starts_audits_right_and_takes_orders() {
     // The learner is as good as any other, and a voter can go.
     place.done(&["member", "promote", "5"]);
     place.done(&["member", "remove", "4"]);
-    place.done(&["audit"]);
-    place.done(&["down"]);
-    up.ends_well();
+    earlier.ends_right(up);
 }
 
 #[test]
@@ -182,9 +185,7 @@ fn a_replica_that_an_earlier_version_took_out_stays_out_until_it_has_the_leaders
     }
     let up = place.up(&[]);
     earlier.wait_until_healed(2);
-    place.done(&["audit"]);
-    place.done(&["down"]);
-    up.ends_well();
+    earlier.ends_right(up);
 }
 
 /// Those elsewhere would not have it, and would take each of these for a stranger.
@@ -219,9 +220,7 @@ fn a_cluster_of_an_earlier_version_that_is_not_all_here_gets_no_key_by_itself() 
     std::fs::rename(&elsewhere, &here).unwrap();
     let up = place.up(&[]);
     earlier.wait_until_healed(2);
-    place.done(&["audit"]);
-    place.done(&["down"]);
-    up.ends_well();
+    earlier.ends_right(up);
 }
 
 #[test]
@@ -238,9 +237,7 @@ fn a_backup_of_an_earlier_version_restores() {
     place.done(&["audit"]);
     earlier.takes_orders();
     earlier.migrates();
-    place.done(&["audit"]);
-    place.done(&["down"]);
-    up.ends_well();
+    earlier.ends_right(up);
 }
 
 #[test]
@@ -262,7 +259,5 @@ fn a_backup_of_an_earlier_version_becomes_a_ring_of_three_shards() {
     place.done(&["audit"]);
     earlier.takes_orders();
     earlier.migrates();
-    place.done(&["audit"]);
-    place.done(&["down"]);
-    up.ends_well();
+    earlier.ends_right(up);
 }

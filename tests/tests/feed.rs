@@ -98,22 +98,21 @@ async fn all(cluster: &Cluster, portal: usize) -> Vec<Event> {
 /// What a reader has worked off; the cursor of the last is all that it keeps over its death.
 type Heard = Arc<Mutex<Vec<Event>>>;
 
-/// One life of a reader: it works off what it is given behind the last cursor, and dies over the event after so many. How many it has worked off.
-async fn read(admin: &mut AdminClient<Channel>, heard: &Heard, dies_after: usize) -> usize {
+/// One life of a reader: it works off what it is given behind the last cursor, and dies over the event after so many.
+async fn read(admin: &mut AdminClient<Channel>, heard: &Heard, dies_after: usize) {
     let after = heard.lock().unwrap().last().map(|event| event.cursor.clone()).unwrap_or_default();
     let asked = WatchEventsRequest { after, ..WatchEventsRequest::default() };
-    let Ok(answer) = admin.watch_events(asked).await else { return 0 };
+    let Ok(answer) = admin.watch_events(asked).await else { return };
     let (mut pages, mut worked_off) = (answer.into_inner(), 0);
     while let Ok(Some(page)) = pages.message().await {
         for event in page.events {
             if worked_off == dies_after {
-                return worked_off;
+                return;
             }
             heard.lock().unwrap().push(event);
             worked_off += 1;
         }
     }
-    worked_off
 }
 
 /// A reader that dies over its work again and again, and lives on at the other portal, until it has worked off `count` events. How often it died
@@ -129,17 +128,18 @@ async fn killed_reader(
         if known > 0 && heard.lock().unwrap().len() >= known {
             return deaths;
         }
-        let dies_after = 1 + lives % 7;
+        let (dies_after, before) = (1 + lives % 7, heard.lock().unwrap().len());
         let admin = &mut admins[lives % 2];
         lives += 1;
-        let worked_off = tokio::select! {
-            worked_off = read(admin, &heard, dies_after) => worked_off,
+        tokio::select! {
+            () = read(admin, &heard, dies_after) => {}
             // It dies while it waits, too.
-            changed = count.changed() => changed.map_or(0, |()| 0),
-            () = wait::pass(LIFE_MAX) => 0,
-        };
-        deaths += usize::from(worked_off > 0);
-        if worked_off == 0 {
+            _ = count.changed() => {}
+            () = wait::pass(LIFE_MAX) => {}
+        }
+        if heard.lock().unwrap().len() > before {
+            deaths += 1;
+        } else {
             wait::pass(PAUSE).await;
         }
     }

@@ -49,14 +49,14 @@ pub struct Reshard<'e> {
     ring_version: u64,
     checker: Checker,
     /// By slot of the ring.
-    hands: Vec<Hand>,
+    pieces: Vec<Piece>,
     /// Whose sequences come next.
     session: Option<Session>,
     edit: Box<Edit<'e>>,
 }
 
 /// What one group of the new ring gets.
-struct Hand {
+struct Piece {
     /// Chunks that are full, and the one that is being filled.
     ready: Vec<Bytes>,
     chunk: Vec<u8>,
@@ -80,8 +80,8 @@ impl<'e> Reshard<'e> {
     /// Begins; `ring_version` is that of the new ring, and `edit` may put something else in a record's place.
     #[must_use]
     pub fn new(ring: Ring, ring_version: u64, edit: Box<Edit<'e>>) -> Reshard<'e> {
-        let hands = ring.slots().iter().map(|_| Hand::new()).collect();
-        Reshard { ring, ring_version, checker: Checker::default(), hands, session: None, edit }
+        let pieces = ring.slots().iter().map(|_| Piece::new()).collect();
+        Reshard { ring, ring_version, checker: Checker::default(), pieces, session: None, edit }
     }
 
     /// Takes the next chunk of the exported state; what comes of it, by slot.
@@ -94,11 +94,11 @@ impl<'e> Reshard<'e> {
         }
         let is_over = self.checker.is_over();
         let mut out = Vec::new();
-        for (slot, hand) in self.hands.iter_mut().enumerate() {
+        for (slot, piece) in self.pieces.iter_mut().enumerate() {
             if is_over {
-                hand.end();
+                piece.end();
             }
-            out.extend(hand.ready.drain(..).map(|chunk| (slot, chunk)));
+            out.extend(piece.ready.drain(..).map(|chunk| (slot, chunk)));
         }
         Ok(out)
     }
@@ -111,22 +111,22 @@ impl<'e> Reshard<'e> {
                 match (self.edit)(slot, row.key, view.data) {
                     Some(data) => {
                         let stored = view.spliced(view.header, 0..view.data.len(), &data);
-                        self.hands[slot].push(row.space, row.key, &stored);
+                        self.pieces[slot].push(row.space, row.key, &stored);
                     }
-                    None => self.hands[slot].push(row.space, row.key, row.value),
+                    None => self.pieces[slot].push(row.space, row.key, row.value),
                 }
             }
             Space::Replies => {
                 let slot = self.owner_of(row.key)?;
-                self.hands[slot].push(row.space, row.key, row.value);
+                self.pieces[slot].push(row.space, row.key, row.value);
             }
             Space::ReplyOrder => {
                 let answer = Ordered::of(row.value);
                 let answer = answer.ok_or_else(|| Error::damaged("a row of the order of answers"))?;
                 let slot = self.owner_of(answer.key)?;
-                self.hands[slot].push(row.space, row.key, row.value);
-                self.hands[slot].remembered_count += 1;
-                self.hands[slot].remembered_bytes += u64::from(answer.bytes);
+                self.pieces[slot].push(row.space, row.key, row.value);
+                self.pieces[slot].remembered_count += 1;
+                self.pieces[slot].remembered_bytes += u64::from(answer.bytes);
             }
             Space::Sessions if row.key.len() == size_of::<SessionId>() => self.begin_session(row)?,
             Space::Sessions => self.sequence(row)?,
@@ -151,7 +151,7 @@ impl<'e> Reshard<'e> {
         self.end_session();
         let id = row.key.try_into().expect("it has the length of one");
         let state = session_state(row.value)?;
-        self.session = Some(Session { id, state, given: vec![false; self.hands.len()] });
+        self.session = Some(Session { id, state, given: vec![false; self.pieces.len()] });
         Ok(())
     }
 
@@ -159,19 +159,19 @@ impl<'e> Reshard<'e> {
         let slot = self.ring.owner(u64::from_be_bytes(Sequence::of(row.value)?.hash));
         let session = self.session.as_mut().filter(|session| row.key.starts_with(&session.id));
         let session = session.ok_or_else(|| Error::damaged("a session with answers has no state"))?;
-        let hand = &mut self.hands[slot];
+        let piece = &mut self.pieces[slot];
         if !std::mem::replace(&mut session.given[slot], true) {
-            hand.push(row.space, &session.id, &session.state.encode_to_vec());
+            piece.push(row.space, &session.id, &session.state.encode_to_vec());
         }
-        hand.push(row.space, row.key, row.value);
+        piece.push(row.space, row.key, row.value);
         Ok(())
     }
 
     /// Groups that have no answer of the session know of it that it is not new.
     fn end_session(&mut self) {
         let Some(Session { state, given, .. }) = self.session.take() else { return };
-        for (hand, _) in self.hands.iter_mut().zip(given).filter(|(_, given)| !given) {
-            hand.forgotten_sessions_ms = hand.forgotten_sessions_ms.max(state.created_ms);
+        for (piece, _) in self.pieces.iter_mut().zip(given).filter(|(_, given)| !given) {
+            piece.forgotten_sessions_ms = piece.forgotten_sessions_ms.max(state.created_ms);
         }
     }
 
@@ -184,7 +184,7 @@ impl<'e> Reshard<'e> {
             return Err(of_several());
         }
         let offset = state::applied(&old).offset;
-        for (slot, hand) in self.hands.iter_mut().enumerate() {
+        for (slot, piece) in self.pieces.iter_mut().enumerate() {
             let arc = self.ring.arc(slot);
             let owned = Owned { after: arc.after, up_to: arc.up_to, ring_version: self.ring_version };
             let hashed = [old.state_hash.to_le_bytes(), arc.up_to.to_le_bytes()].concat();
@@ -196,22 +196,22 @@ impl<'e> Reshard<'e> {
                 first_change: offset + 1,
                 change_rows: 0,
                 change_bytes: 0,
-                remembered_count: hand.remembered_count,
-                remembered_bytes: hand.remembered_bytes,
-                forgotten_sessions_ms: old.forgotten_sessions_ms.max(hand.forgotten_sessions_ms),
+                remembered_count: piece.remembered_count,
+                remembered_bytes: piece.remembered_bytes,
+                forgotten_sessions_ms: old.forgotten_sessions_ms.max(piece.forgotten_sessions_ms),
                 owned: Some(owned),
                 frozen: None,
                 ..old.clone()
             };
-            hand.push(Space::State, state::APPLIED, &new.encode_to_vec());
+            piece.push(Space::State, state::APPLIED, &new.encode_to_vec());
         }
         Ok(())
     }
 }
 
-impl Hand {
-    fn new() -> Hand {
-        Hand {
+impl Piece {
+    fn new() -> Piece {
+        Piece {
             ready: Vec::new(),
             chunk: begun(),
             hasher: Xxh3::new(),

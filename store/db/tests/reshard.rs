@@ -5,7 +5,7 @@
 mod fixture;
 
 use bytes::Bytes;
-use fixture::{Replica, fresh, rows};
+use fixture::{Replica, exported, fresh, rows};
 use proptest::prelude::*;
 use proto::hash::ring_hash;
 use proto::store::command::Kind;
@@ -14,7 +14,7 @@ use store_core::ring::Ring;
 use store_db::changes::{self, Feed};
 use store_db::limits::REMEMBERED_MS_MIN;
 use store_db::reshard::Reshard;
-use store_db::transfer::{Import, export};
+use store_db::transfer::Import;
 use store_db::{Error, Memory, Space, Table as _, checkpoints};
 
 const TAGS: [&str; 12] =
@@ -59,18 +59,6 @@ fn asked() -> impl Strategy<Value = Asked> {
             Asked { identity, txn }
         },
     )
-}
-
-fn exported(table: &Memory) -> Vec<Bytes> {
-    let mut chunks = Vec::new();
-    let out = table.read(|read| {
-        export(read, &mut |chunk| {
-            chunks.push(chunk);
-            Ok(())
-        })
-    });
-    out.unwrap();
-    chunks
 }
 
 fn dealt(table: &Memory, ring: &Ring) -> Result<Vec<Vec<Bytes>>, Error> {

@@ -5,7 +5,7 @@
 mod fixture;
 
 use bytes::Bytes;
-use fixture::{Replica, entry, fresh, rows, txn_kind};
+use fixture::{Replica, entry, exported, fresh, rows, txn_kind};
 use proptest::prelude::*;
 use prost::Message as _;
 use proto::store::command::Kind;
@@ -19,7 +19,7 @@ use proto::store::{
 use store_core::types::{Entry, EntryKind, Position};
 use store_db::changes::{self, Feed};
 use store_db::limits::{CHANGE_ROWS_MAX, CHUNK_BYTES_MAX, SCAN_BYTES_MAX, STATE_MACHINE_VERSION};
-use store_db::transfer::{Import, export};
+use store_db::transfer::Import;
 use store_db::trust::{Reason, Verdict};
 use store_db::{Error, Lmdb, Memory, Options, Recent, Reply, Space, Table, Write as _, apply, query, state};
 
@@ -151,18 +151,6 @@ fn entries(history: Vec<(Kind, i64)>) -> Vec<Entry<Bytes>> {
         entry(1 + offset / 20, offset, log_time_ms, kind)
     });
     std::iter::once(founding).chain(timestamped).collect()
-}
-
-fn exported<T: Table>(table: &T) -> Vec<Bytes> {
-    let mut chunks = Vec::new();
-    let read = table.read(|read| {
-        export(read, &mut |chunk| {
-            chunks.push(chunk);
-            Ok(())
-        })
-    });
-    read.unwrap();
-    chunks
 }
 
 fn imported<T: Table>(table: T, chunks: &[Bytes]) -> Result<proto::store::AppliedState, Error> {

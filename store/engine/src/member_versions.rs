@@ -2,8 +2,8 @@
 //!
 //! An entry that a program does not understand stops its replica, since skipping it would make the replicas differ. So new rules begin
 //! with an entry that says so, and a leader proposes that only when every member has told it, in this leadership, that it can run
-//! them: learners too, and none that was removed is fed any more. What a member told is believed for ten seconds, as its clock is, so that one that is down, and may come back as an
-//! earlier program, is waited for. An earlier program refuses a folder that a later one has opened.
+//! them: learners too, and none that was removed is fed any more. What a member told is believed for ten seconds, as its clock is, so
+//! that one that is down, and may come back as an earlier program, is waited for. An earlier program refuses a folder that a later one has opened.
 
 use std::collections::BTreeMap;
 

@@ -47,9 +47,6 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
     /// Proposes to go on by the rules of a later version, if every member can. What it has removed is fed until it knows, and may be an
     /// earlier program: it must not be given what it cannot apply.
     pub(super) fn raise_version(&mut self) {
-        if self.replica.feeds_removed() {
-            return;
-        }
         let Some(version) = self.versions.to_raise(
             self.applied.version,
             in_force(&self.members),
@@ -57,6 +54,9 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
         ) else {
             return;
         };
+        if self.replica.feeds_removed() {
+            return;
+        }
         if self.replica.may_propose() && self.writes_shortage().is_none() && self.diverged().is_none() {
             self.versions.raising(version);
             let command = front::command_of(Kind::RaiseVersion(RaiseVersion { version }));

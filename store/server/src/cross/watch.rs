@@ -24,8 +24,9 @@ use store_engine::front::command_of;
 use super::payload::{Payload, in_core, on_wire};
 use crate::shared::{Ask, Shared};
 
-/// Between two looks of a leader, and until an entry of its epoch is applied.
+/// Between two looks of a leader.
 const LOOK: Duration = Duration::from_millis(200);
+/// The same until an entry of its epoch is applied.
 const LOOK_AT_APPLIED: Duration = Duration::from_millis(50);
 /// A branch that has been prepared for so long is asked about.
 const ASK_AFTER: Duration = Duration::from_millis(250);
