@@ -42,8 +42,8 @@ proptest! {
         }
     }
 
-    /// Events that no leader published, at any offset and at any time, also while catching up: true ones still reach the
-    /// cache, which is never older than its lease.
+    /// Events that no leader published, at any offset and at any time, also while catching up: true ones that come in order still
+    /// reach the cache, which is never older than its lease.
     #[test]
     fn a_forged_event_hides_no_true_one(
         bursts in prop::collection::vec(prop::collection::vec(forging(), 1..16), 1..10),

@@ -62,6 +62,8 @@ pub(crate) struct World {
     pub(crate) bus: Vec<BusMessage>,
     /// Everything that was ever on the bus.
     recorded: Vec<BusMessage>,
+    /// Everything that the broker has delivered.
+    delivered: Vec<BusMessage>,
     /// What is said may be a lie: A may be beyond the log.
     forged: bool,
     /// Nonces that reached the leader since its last freshness heartbeat.
@@ -104,6 +106,7 @@ impl World {
             published: 0,
             bus: Vec::new(),
             recorded: Vec::new(),
+            delivered: Vec::new(),
             forged: false,
             gathered: Vec::new(),
             nonces: 0,
@@ -150,10 +153,18 @@ impl World {
         self.bus.push(message);
     }
 
-    /// What is said again is what the cluster said once; so it is delivered between what is in flight.
+    /// What is said again is what the cluster said once; so it is delivered between what is in flight, and may overtake it.
     fn replay(&mut self, at: usize) {
         if !self.recorded.is_empty() {
             let message = self.recorded[at % self.recorded.len()].clone();
+            self.step(Input::Message(message));
+        }
+    }
+
+    /// The same, of what has been delivered.
+    fn repeat(&mut self, at: usize) {
+        if !self.delivered.is_empty() {
+            let message = self.delivered[at % self.delivered.len()].clone();
             self.step(Input::Message(message));
         }
     }
@@ -223,6 +234,7 @@ impl World {
         }
         let at = at % self.bus.len();
         let message = if keep { self.bus[at].clone() } else { self.bus.remove(at) };
+        self.delivered.push(message.clone());
         self.step(Input::Message(message));
     }
 
@@ -357,6 +369,7 @@ impl World {
             Action::Foreign(from, to) => self.foreign(from, to),
             Action::Elect(wrong) => self.elect(wrong),
             Action::Replay(at) => self.replay(at),
+            Action::Repeat(at) => self.repeat(at),
             Action::Forge(back, more, with_key) => self.forge(back, more, with_key),
             Action::Foreigner(unproven) => {
                 let why = if unproven { Foreign::Unproven } else { Foreign::Malformed };

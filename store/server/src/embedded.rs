@@ -101,11 +101,8 @@ impl Embedded {
     /// What a thread ended with.
     pub async fn close(&self) -> Result<(), Error> {
         let running = self.running.lock().take();
-        let Some(mut running) = running else { return Ok(()) };
-        let stopped = tokio::task::spawn_blocking(move || {
-            running.stop();
-            running.fatal.try_recv().map_or(Ok(()), Err)
-        });
+        let Some(running) = running else { return Ok(()) };
+        let stopped = tokio::task::spawn_blocking(move || running.stop().0);
         stopped.await.map_err(|_| Error::Ended("the node"))?
     }
 

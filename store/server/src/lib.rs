@@ -41,6 +41,7 @@ mod describe;
 mod disk;
 mod embedded;
 mod error;
+mod folder_use;
 mod forward;
 mod gate;
 mod hosted;

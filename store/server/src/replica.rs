@@ -3,8 +3,8 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, channel};
+use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};
 
 use proto::store::{AppliedState, Owned, Route};
@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, watch};
 use crate::background::{Audits, BackgroundJobs, SyncEnd, run_flushes, run_syncs};
 use crate::config::Config;
 use crate::error::Error;
+use crate::folder_use::FolderUse;
 use crate::machine_clock::MachineClock;
 use crate::nodes::Turned;
 use crate::queues::{Queues, ToApplier, queues};
@@ -35,6 +36,8 @@ pub(crate) struct Opened {
     engine: Engine<Disk, Table, MachineClock>,
     table: Table,
     me: Identity,
+    /// What locks the folder.
+    disk: Weak<Disk>,
 }
 
 /// A replica whose threads run.
@@ -45,6 +48,7 @@ pub(crate) struct Running {
     pub(crate) log: LogReader<RealFile>,
     /// What ends the node.
     pub(crate) fatal: mpsc::UnboundedReceiver<Error>,
+    folder_use: FolderUse,
     node_end: NodeEnd,
     threads: Vec<JoinHandle<()>>,
     sync_end: SyncEnd,
@@ -89,6 +93,7 @@ pub(crate) fn open(config: &Config) -> Result<Opened, Error> {
     }
     let disk = Arc::new(RealDisk::open(&folder).map_err(|error| failed(error.into()))?);
     let boot_id = store_log::boot_id().map_err(|error| failed(error.into()))?;
+    let locks = Arc::downgrade(&disk);
     let (table, verdict) = open_table(config, &folder, &boot_id)?;
     tracing::info!(?verdict, "the database");
     let identity = store_log::Identity {
@@ -114,7 +119,7 @@ pub(crate) fn open(config: &Config) -> Result<Opened, Error> {
     tracing::info!(recovery = ?engine.recovery, "recovered");
     let route = Route::to(group, RING_VERSION);
     let me = Identity { cluster: config.cluster.clone(), route, member: engine.snapshots.meta().member };
-    Ok(Opened { engine, table, me })
+    Ok(Opened { engine, table, me, disk: locks })
 }
 
 /// Refuses a configuration in which the group owns another part of the ring than its state says: requests would go where their keys are not.
@@ -181,21 +186,19 @@ impl Opened {
     where
         F: Fn(ToPeer) + Send + Sync + 'static,
     {
-        let Opened { engine, table, me } = self;
+        let Opened { engine, table, me, disk } = self;
         let Engine { node, writer, ballots, applier, replicators, snapshots, log, .. } = engine;
         let membership = node.members().cloned().unwrap_or_default();
         let status = node.status();
         let of_process = of_process.clone();
         let start = Start { me, config, keys, table, address, status, membership, of_process };
         let shared = Arc::new(Shared::new(start));
+        let folder_use = FolderUse::new(disk, &shared);
         let (queues, ends) = queues();
         let (fatal_tell, fatal) = mpsc::unbounded_channel();
-        let background = BackgroundJobs::new(
-            Arc::clone(&shared),
-            Arc::clone(&snapshots),
-            queues.resume(),
-            fatal_tell.clone(),
-        );
+        let exported = Arc::clone(&snapshots);
+        let background =
+            BackgroundJobs::new(Arc::clone(&shared), exported, queues.resume(), fatal_tell.clone());
         let audits = background.audits();
         let connected = Connect {
             shared: Arc::clone(&shared),
@@ -226,15 +229,16 @@ impl Opened {
         let (ended, node_ended) = channel();
         let turned = Turned { node, span, fatal: fatal_tell, ended };
         let node_end = NodeEnd { queues: node_ended, applier: resume };
-        let running = Running { shared, audits, snapshots, log, fatal, node_end, threads, sync_end };
+        let running =
+            Running { shared, audits, snapshots, log, fatal, folder_use, node_end, threads, sync_end };
         Ok((running, turned))
     }
 }
 
 impl Running {
     /// Ends the threads: what is in the queues is written and applied, then the table is synced. Call it off the
-    /// runtime's threads.
-    pub(crate) fn stop(&mut self) {
+    /// runtime's threads. What a thread ended with, and what shows when the folder is free.
+    pub(crate) fn stop(mut self) -> (Result<(), Error>, FolderUse) {
         self.shared.close();
         self.audits.close();
         *self.sync_end.0.lock() = true;
@@ -245,6 +249,7 @@ impl Running {
             // A thread that panicked has told so.
             let _ = thread.join();
         }
+        (self.fatal.try_recv().map_or(Ok(()), Err), self.folder_use)
     }
 }
 

@@ -36,6 +36,7 @@ use crate::cluster::ClusterService;
 use crate::config::{Config, wrong};
 use crate::cross::Cross;
 use crate::error::Error;
+use crate::folder_use::FolderUse;
 use crate::hosted::{Hosted, HostedCluster, HostedKv, HostedReplication};
 use crate::kv::KvService;
 use crate::leadership_transfer::transfer_leadership;
@@ -259,24 +260,24 @@ async fn give_leadership_away(shared: Arc<Shared>) {
     }
 }
 
-/// Ends streams and threads, in this order; an error that a thread ended with meanwhile.
+/// Ends streams and threads, in this order; an error that a thread ended with meanwhile. Nothing of the node uses its folder after it.
 async fn end(replicas: Vec<Replica>, serving: Serving) -> Result<(), Error> {
     serving.stop.send_replace(true);
-    let stop = |Replica { mut running, peers, .. }: Replica| async move {
-        let stopped = tokio::task::spawn_blocking(move || {
-            running.stop();
-            running.fatal.try_recv().map_or(Ok(()), Err)
-        });
+    let stop = |Replica { running, peers, .. }: Replica| async move {
+        let stopped = tokio::task::spawn_blocking(move || running.stop());
         let stopped = stopped.await.map_err(|_| Error::Ended("the node"));
         peers.close();
-        stopped?
+        stopped
     };
     let stopped = join_all(replicas.into_iter().map(stop)).await;
     let abort = serving.task.abort_handle();
     if tokio::time::timeout(Duration::from_millis(DRAIN_MS_MAX), serving.task).await.is_err() {
         abort.abort();
     }
-    stopped.into_iter().collect()
+    let (results, uses): (Vec<_>, Vec<_>) =
+        stopped.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
+    join_all(uses.iter().map(FolderUse::end)).await;
+    results.into_iter().collect()
 }
 
 /// The gRPC server's task.

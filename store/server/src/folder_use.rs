@@ -1,0 +1,46 @@
+//! The use of a stopped replica's folder: of its lock, and of its database.
+//!
+//! Tasks of connections are told to end and cannot be waited for: the runtime drops them, and what they hold, a moment later. Whoever
+//! starts the node again in the same process would find its folder in use.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use crate::shared::{Disk, Shared};
+
+/// The folder must be free so long after everything was told to end.
+const WAIT_MS_MAX: u64 = 2_000;
+/// Between two looks.
+const LOOK_MS: u64 = 2;
+
+/// What holds a replica's folder.
+pub(crate) struct FolderUse {
+    /// The lock.
+    disk: Weak<Disk>,
+    /// The database.
+    shared: Weak<Shared>,
+}
+
+impl FolderUse {
+    /// Of this replica.
+    pub(crate) fn new(disk: Weak<Disk>, shared: &Arc<Shared>) -> FolderUse {
+        FolderUse { disk, shared: Arc::downgrade(shared) }
+    }
+
+    fn has_ended(&self) -> bool {
+        self.disk.strong_count() == 0 && self.shared.strong_count() == 0
+    }
+
+    /// Waits until nothing holds the folder.
+    pub(crate) async fn end(&self) {
+        let ended = async {
+            while !self.has_ended() {
+                tokio::time::sleep(Duration::from_millis(LOOK_MS)).await;
+            }
+        };
+        if tokio::time::timeout(Duration::from_millis(WAIT_MS_MAX), ended).await.is_err() {
+            let (disk, shared) = (self.disk.strong_count(), self.shared.strong_count());
+            tracing::warn!(disk, shared, "something still holds the folder of a node that has ended");
+        }
+    }
+}
