@@ -90,11 +90,6 @@ impl Forward {
             .collect()
     }
 
-    /// The ring, and the slot of this node's shard.
-    pub(crate) fn place(&self) -> (&Ring, usize) {
-        (&self.ring, self.slot)
-    }
-
     /// Whether there is no other shard.
     pub(crate) fn is_whole(&self) -> bool {
         self.ring.slots().len() == 1

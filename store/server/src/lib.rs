@@ -43,7 +43,6 @@ mod embedded;
 mod error;
 mod folder_use;
 mod forward;
-mod gate;
 mod hosted;
 mod inbox;
 mod kv;

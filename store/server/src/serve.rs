@@ -34,7 +34,7 @@ use tonic_health::server::HealthReporter;
 use crate::admitted;
 use crate::cluster::ClusterService;
 use crate::config::{Config, wrong};
-use crate::cross::Cross;
+use crate::cross;
 use crate::error::Error;
 use crate::folder_use::FolderUse;
 use crate::hosted::{Hosted, HostedCluster, HostedKv, HostedReplication};
@@ -299,7 +299,7 @@ impl Services {
         for replica in replicas {
             let (Replica { running, peers, .. }, group) = (replica, replica.group());
             let shared = &running.shared;
-            let cross = Cross::start(shared, &Handle::current());
+            let cross = cross::start(shared);
             let cross = cross.map_err(|failure| Error::Serve(failure.message))?;
             kv.push((group, KvService::new(Arc::clone(shared), cross.clone())));
             let (audits, log) = (Arc::clone(&running.audits), running.log.clone());

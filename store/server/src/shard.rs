@@ -4,8 +4,7 @@ use proto::store::Owned;
 use store_core::GroupId;
 use store_core::ring::{Ring, RingError};
 
-/// The version of a ring whose ranges have not moved since it was founded.
-pub const RING_VERSION: u64 = 1;
+pub use store_cross::RING_VERSION;
 
 /// One of the equal shards of a ring, as a cluster is founded with them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -22,12 +22,12 @@ use tokio::sync::{oneshot, watch};
 
 use crate::config::{ADDRESS_BYTES_MAX, Config, reachable_address};
 use crate::forward::{Away, Forward};
-use crate::gate::{Gate, Who};
 use crate::inbox::{Batch, Bell, Closed, Inbox};
 use crate::peers::{Lines, Strangers};
 use crate::problems::{About, Problems};
 use crate::router::{Calls, ResponseRouter};
 use crate::trace::Trace;
+use store_cross::gate::{Gate, Who};
 
 /// The table that a server uses.
 pub(crate) type Table = Layered<Lmdb>;

@@ -18,17 +18,18 @@ const LAYERS: &[(&str, u8)] = &[
     ("store-client", 1),
     ("store-engine", 2),
     ("portal", 2),
-    ("store-server", 3),
+    ("store-cross", 3),
     ("admin-portal", 3),
     ("client-portal", 3),
     ("broker", 3),
-    ("feira", 4),
-    ("feira-tests", 5),
-    ("feira-guard", 5),
-    ("feira-simulator", 5),
-    ("xtask", 5),
+    ("store-server", 4),
+    ("feira", 5),
+    ("feira-tests", 6),
+    ("feira-guard", 6),
+    ("feira-simulator", 6),
+    ("xtask", 6),
     // A workspace of its own, with lints of its own; it runs the binary and imports none of these.
-    ("bench-peers", 5),
+    ("bench-peers", 6),
 ];
 
 fn layer(name: &str) -> Option<u8> {

@@ -27,12 +27,12 @@ use tonic::{Status, Streaming};
 use super::outbox::{Outbox, Picked, bytes_of, rounded};
 use super::validation;
 use crate::cross::Cross;
-use crate::gate::Who;
 use crate::inbox::Batch;
 use crate::reads;
 use crate::router::{Responder, ResponseRouter};
 use crate::shared::Shared;
 use crate::too_large::not_taken;
+use store_cross::gate::Who;
 
 /// Requests taken in at once.
 const BATCH_MAX: usize = 512;

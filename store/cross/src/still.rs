@@ -6,7 +6,7 @@
 use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use proto::store::command::Kind;
@@ -17,10 +17,10 @@ use store_core::{Epoch, Role};
 use store_db::{Table as _, cut, state};
 use store_engine::Reply;
 use store_engine::front::command_of;
-use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
 
-use crate::shared::{Ask, Shared};
+use crate::host::{Append, Host, reply};
 
 /// Between two looks while nothing is frozen and nobody asks for it.
 const LOOK: Duration = Duration::from_millis(50);
@@ -32,9 +32,8 @@ const TICKS_AT_ONCE: u32 = ASK_TICKS_MAX;
 type Waiting = (CutId, oneshot::Sender<Result<Freeze, Refusal>>);
 
 /// The part of one node in cuts.
-pub(super) struct Still {
-    shared: Arc<Shared>,
-    runtime: Handle,
+pub(crate) struct Still<H> {
+    host: Arc<H>,
     leader: Mutex<FreezeLeader>,
     /// Drivers that wait.
     waiting: Mutex<Vec<Waiting>>,
@@ -44,11 +43,10 @@ pub(super) struct Still {
     may_begin: AtomicBool,
 }
 
-impl Still {
-    pub(super) fn new(shared: Arc<Shared>, runtime: Handle) -> Arc<Still> {
+impl<H: Host> Still<H> {
+    pub(crate) fn new(host: Arc<H>) -> Arc<Still<H>> {
         Arc::new(Still {
-            shared,
-            runtime,
+            host,
             leader: Mutex::default(),
             waiting: Mutex::default(),
             asked: Notify::new(),
@@ -57,12 +55,12 @@ impl Still {
     }
 
     /// Whether transactions over several groups may begin here.
-    pub(super) fn may_begin(&self) -> bool {
+    pub(crate) fn may_begin(&self) -> bool {
         self.may_begin.load(Ordering::Relaxed)
     }
 
     /// Has the group stand still for a cut; answered when nothing is prepared in it any more.
-    pub(super) async fn freeze(self: &Arc<Self>, id: CutId) -> Result<Freeze, Failure> {
+    pub(crate) async fn freeze(self: &Arc<Self>, id: CutId) -> Result<Freeze, Failure> {
         let (sender, answer) = oneshot::channel();
         self.waiting.lock().push((id, sender));
         self.step(FreezeInput::Ask(id));
@@ -78,17 +76,17 @@ impl Still {
                 Err(Failure { field: NOT_DRAINED.to_owned(), ..failure(FailureReason::Frozen, message) })
             }
             Ok(Err(Refusal::NotLeader)) | Err(_) => {
-                let view = *self.shared.role.borrow();
-                let hint = self.shared.leader_hint(view.leader, view.epoch);
+                let view = *self.host.role().borrow();
+                let hint = self.host.leader_hint(view.leader, view.epoch);
                 Err(store_client::failure::not_leader(hint))
             }
         }
     }
 
     /// Has the group go on, or not stand still for a cut that waits for it.
-    pub(super) async fn thaw(self: &Arc<Self>, id: CutId) -> Result<(), Failure> {
+    pub(crate) async fn thaw(self: &Arc<Self>, id: CutId) -> Result<(), Failure> {
         self.step(FreezeInput::GivenUp(id));
-        thaw(&self.shared, id).await
+        thaw(&*self.host, id).await
     }
 
     fn step(self: &Arc<Self>, input: FreezeInput) {
@@ -105,26 +103,26 @@ impl Still {
     fn carry(self: &Arc<Self>, output: FreezeOutput) {
         match output {
             FreezeOutput::AppendFreeze(id) => {
-                let ring_version = self.shared.me.route.ring_version;
-                let kind = Kind::Freeze(FreezeCommand { id: bytes_of(id), ring_version });
+                let kind =
+                    Kind::Freeze(FreezeCommand { id: bytes_of(id), ring_version: crate::RING_VERSION });
                 let still = Arc::clone(self);
-                self.runtime.spawn(async move {
-                    let told = still.shared.ask(Ask::WriteAnyway(command_of(kind))).await;
-                    let reply = told.and_then(|told| still.shared.reply_of(told));
+                self.host.spawn(Box::pin(async move {
+                    let told = still.host.append(Append::WriteAnyway(command_of(kind))).await;
+                    let reply = told.and_then(|told| reply(&*still.host, told));
                     // What may have been appended shows in the table.
                     let is_lost = matches!(&reply, Err(why) if why.reason() != FailureReason::UnknownOutcome);
                     if is_lost {
                         still.step(FreezeInput::NotAppended(id));
                     }
-                });
+                }));
             }
             FreezeOutput::AppendThaw(id) => {
                 tracing::warn!("the group has stood still for too long for a consistent view: it goes on");
                 let still = Arc::clone(self);
-                self.runtime.spawn(async move {
+                self.host.spawn(Box::pin(async move {
                     // If it is lost, it is asked for again.
-                    let _ = thaw(&still.shared, id).await;
-                });
+                    let _ = thaw(&*still.host, id).await;
+                }));
             }
             FreezeOutput::Drained(freeze) => self.answer(freeze.id, Ok(freeze)),
             FreezeOutput::Refuse(id, refusal) => self.answer(id, Err(refusal)),
@@ -145,13 +143,13 @@ impl Still {
 
     /// What is applied, if there is anything to be seen; `undecided`: of this leader, which is asked for only then.
     fn look(self: &Arc<Self>, undecided: impl Fn() -> Option<usize>) {
-        let is_frozen = self.shared.applied.borrow().is_frozen;
-        self.shared.gate.stand_still(is_frozen && self.shared.role.borrow().role == Role::Leader);
+        let is_frozen = self.host.applied().borrow().is_frozen;
+        self.host.gate().stand_still(is_frozen && self.host.role().borrow().role == Role::Leader);
         if !is_frozen && self.may_begin() {
             return;
         }
         let Some(undecided) = undecided() else { return };
-        match self.shared.table.read(|read| state::read(read)) {
+        match self.host.table().read(|read| state::read(read)) {
             Ok(state) => {
                 let (frozen, prepared) = (cut::freeze(&state), state.prepared_count);
                 self.step(FreezeInput::See { frozen, prepared, undecided });
@@ -166,9 +164,9 @@ impl Still {
 }
 
 /// Looks until the node ends; `undecided`: how many transactions of this leader are not decided.
-pub(super) async fn run(still: Arc<Still>, undecided: impl Fn() -> Option<usize>) {
-    let (mut role, mut applied) = (still.shared.role.subscribe(), still.shared.applied.subscribe());
-    let mut stopping = still.shared.stopping.subscribe();
+pub(crate) async fn run<H: Host>(still: Arc<Still<H>>, undecided: impl Fn() -> Option<usize>) {
+    let (mut role, mut applied) = (still.host.role(), still.host.applied());
+    let mut stopping = still.host.stopping();
     let mut leads: Option<(Epoch, bool)> = None;
     let (mut ticked, mut is_idle) = (Instant::now(), true);
     loop {
@@ -183,6 +181,7 @@ pub(super) async fn run(still: Arc<Still>, undecided: impl Fn() -> Option<usize>
         is_idle = still.is_idle();
         let waits = !still.may_begin();
         tokio::select! {
+            biased;
             () = pause(is_idle, leads.is_some()) => {}
             () = still.asked.notified() => {}
             changed = role.changed() => if changed.is_err() { return },
@@ -210,15 +209,15 @@ fn ticks_until(now: Instant, ticked: &mut Instant) -> u32 {
 }
 
 /// What has become of this node's leadership.
-fn follow(still: &Arc<Still>, leads: &mut Option<(Epoch, bool)>) {
-    let view = *still.shared.role.borrow();
+fn follow<H: Host>(still: &Arc<Still<H>>, leads: &mut Option<(Epoch, bool)>) {
+    let view = *still.host.role().borrow();
     let now = (view.role == Role::Leader).then_some(view.epoch);
     if now != leads.map(|(epoch, _)| epoch) {
         *leads = now.map(|epoch| (epoch, false));
         still.step(now.map_or(FreezeInput::Lost, FreezeInput::Lead));
     }
     if let Some((epoch, is_ready @ false)) = leads
-        && still.shared.applied.borrow().position.epoch == *epoch
+        && still.host.applied().borrow().position.epoch == *epoch
     {
         *is_ready = true;
         still.step(FreezeInput::Ready);
@@ -226,10 +225,10 @@ fn follow(still: &Arc<Still>, leads: &mut Option<(Epoch, bool)>) {
 }
 
 /// Appends the entry that ends a freeze.
-async fn thaw(shared: &Shared, id: CutId) -> Result<(), Failure> {
+async fn thaw(host: &impl Host, id: CutId) -> Result<(), Failure> {
     let command = command_of(Kind::Thaw(ThawCommand { id: bytes_of(id) }));
-    let told = shared.ask(Ask::WriteAnyway(command)).await;
-    match told.and_then(|told| shared.reply_of(told))? {
+    let told = host.append(Append::WriteAnyway(command)).await;
+    match told.and_then(|told| reply(host, told))? {
         Reply::Done { .. } => Ok(()),
         other => Err(failure(FailureReason::Unspecified, format!("a thaw was answered with {other:?}"))),
     }

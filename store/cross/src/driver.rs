@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -19,26 +19,26 @@ use proto::store::{
     PrepareRequest, PrepareResponse, Txn, TxnCommand, TxnResponse,
 };
 use store_client::failure::{failure, invalid, not_leader};
-use store_client::{Sharded, now_ms};
+use store_core::GroupId;
 use store_core::coordinate::{
     self, Branch, Coordinator, CrossId, Hindrance, Input, Output, Standing as Said,
 };
 use store_core::cut::CutId;
 use store_core::ring::Ring;
 use store_db::{Table as _, cross};
-use store_engine::front::{NodeResponse, Standing as _, check_clock, check_times, command_of};
+use store_engine::front::{NodeResponse, check_clock, check_times, command_of};
 use store_engine::{Answer, Reply};
-use tokio::runtime::Handle;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
-use super::forgets::{self, Forgets};
-use super::lane::{self, Lane, Wanted};
-use super::payload::{Outgoing, Own, Payload, id_on_wire, in_core, on_wire};
-use super::split::split;
-use super::still::{self, Still};
-use super::watch;
+use crate::forgets::{self, Forgets};
 use crate::gate::Who;
-use crate::shared::{Ask, Shared};
+use crate::host::{self, Append, Host, Leaders};
+use crate::lane::{self, Lane, Wanted};
+use crate::payload::{Outgoing, Own, Payload, id_on_wire, in_core, on_wire};
+use crate::split::split;
+use crate::still::{self, Still};
+use crate::watch;
 
 /// The leader of another group must answer within this.
 const PARTICIPANT_MS_MAX: u64 = 1_000;
@@ -72,9 +72,9 @@ struct Waiting {
     outcomes: HashMap<u64, oneshot::Sender<Outcome>>,
 }
 
-/// The driver of one node.
-pub(crate) struct Cross {
-    shared: Arc<Shared>,
+/// The driver of one replica.
+pub struct Cross<H, L> {
+    host: Arc<H>,
     ring: Ring,
     /// The slot of this node's group.
     slot: usize,
@@ -86,28 +86,25 @@ pub(crate) struct Cross {
     lanes: Vec<Lane>,
     /// Decisions that are to be forgotten.
     forgets: Forgets,
-    /// The handle on the other groups' leaders.
-    groups: Sharded,
+    /// The way to the other groups' leaders.
+    groups: L,
     /// The part in consistent cuts.
-    still: Arc<Still>,
-    runtime: Handle,
+    still: Arc<Still<H>>,
 }
 
-impl Cross {
-    /// Starts the driver of a node of a ring of several shards; `None`: there is only one.
-    pub(crate) fn start(shared: &Arc<Shared>, runtime: &Handle) -> Result<Option<Arc<Cross>>, Failure> {
-        let Some(forward) = shared.forward.as_ref().filter(|forward| !forward.is_whole()) else {
-            return Ok(None);
-        };
-        let (ring, slot) = forward.place();
-        let deadline = Duration::from_millis(PARTICIPANT_MS_MAX);
-        let groups = forward.new_handle(shared.keys.borrow().id(), deadline)?;
+impl<H: Host, L: Leaders> Cross<H, L> {
+    /// For so long the leader of another group is waited for: what [`Leaders`] do ends within it.
+    pub const PARTICIPANT_MS_MAX: u64 = PARTICIPANT_MS_MAX;
+
+    /// Starts the driver of a replica of a ring of several groups; `None`: its group is not on that ring.
+    pub fn start(host: &Arc<H>, groups: L) -> Option<Arc<Cross<H, L>>> {
+        let (group, ring) = (host.group(), groups.ring().clone());
+        let slot = ring.slot_of(GroupId(group))?;
         let (lanes, ends): (Vec<Lane>, Vec<lane::End>) = ring.slots().iter().map(|_| lane::lane()).unzip();
         let (forgets, forgotten) = forgets::queue();
-        let group = shared.me.route.group;
         let cross = Arc::new(Cross {
-            shared: Arc::clone(shared),
-            ring: ring.clone(),
+            host: Arc::clone(host),
+            ring,
             slot,
             coordinator: Mutex::new(Coordinator::new(group)),
             waiting: Mutex::default(),
@@ -115,42 +112,38 @@ impl Cross {
             lanes,
             forgets,
             groups,
-            still: Still::new(Arc::clone(shared), runtime.clone()),
-            runtime: runtime.clone(),
+            still: Still::new(Arc::clone(host)),
         });
         for (slot, end) in ends.into_iter().enumerate() {
-            let shard = cross.groups.shard(slot).clone();
-            runtime.spawn(lane::run(stepper(&cross), shard, end));
+            let to = lane::To { groups: cross.groups.clone(), slot };
+            host.spawn(Box::pin(lane::run(stepper(&cross), to, end)));
         }
-        runtime.spawn(forgets::run(forgetter(&cross), forgotten));
+        host.spawn(Box::pin(forgets::run(forgetter(&cross), forgotten)));
         let watched = watch::Watched {
-            shared: Arc::clone(shared),
+            host: Arc::clone(host),
             ring: cross.ring.clone(),
             slot,
             groups: cross.groups.clone(),
         };
-        runtime.spawn(watch::run(stepper(&cross), watched));
+        host.spawn(Box::pin(watch::run(stepper(&cross), watched)));
         let of = Arc::downgrade(&cross);
         let undecided = move || of.upgrade().map(|cross| cross.coordinator.lock().undecided());
-        runtime.spawn(still::run(Arc::clone(&cross.still), undecided));
-        Ok(Some(cross))
+        host.spawn(Box::pin(still::run(Arc::clone(&cross.still), undecided)));
+        Some(cross)
     }
 
     /// Runs a transaction over several groups, of which this one has the tag.
-    pub(crate) async fn txn(
-        self: &Arc<Self>,
-        txn: Txn,
-        identity: Option<Identity>,
-    ) -> Result<TxnResponse, Failure> {
-        check_times(&txn, &*self.shared)?;
-        check_clock(identity.as_ref(), &*self.shared)?;
-        let until =
-            Instant::now() + Duration::from_millis(self.shared.config.request_ms_max.min(TRIED_MS_MAX));
+    pub async fn txn(self: &Arc<Self>, txn: Txn, identity: Option<Identity>) -> Result<TxnResponse, Failure> {
+        check_times(&txn, &*self.host)?;
+        check_clock(identity.as_ref(), &*self.host)?;
+        let until = Instant::now() + Duration::from_millis(self.host.request_ms_max().min(TRIED_MS_MAX));
         let tag_hash = txn.tag().map_or(0, |tag| ring_hash(tag));
-        let who =
-            identity.as_ref().and_then(|identity| Who::named(identity, now_ms())).unwrap_or_else(|| {
+        let who = identity
+            .as_ref()
+            .and_then(|identity| Who::named(identity, self.host.wall_ms()))
+            .unwrap_or_else(|| {
                 let request = Bytes::copy_from_slice(&fastrand::u128(..).to_be_bytes());
-                Who { began_ms: now_ms(), request }
+                Who { began_ms: self.host.wall_ms(), request }
             });
         let (own, others) = split(&self.ring, self.slot, txn)?;
         let outgoing = |(slot, part)| {
@@ -161,14 +154,14 @@ impl Cross {
         for tries in 0.. {
             let outcome = if !self.still.may_begin() {
                 Outcome::GivenUp(Hindrance::Frozen)
-            } else if self.shared.gate.admits(Some(&who), &own.txn) {
+            } else if self.host.gate().admits(Some(&who), &own.txn) {
                 let own = Own { request: 0, part: own.clone(), identity: identity.clone(), who: who.clone() };
                 self.once(own, &parts).await
             } else {
                 Outcome::GivenUp(Hindrance::Outranked)
             };
             if !matches!(outcome, Outcome::GivenUp(_)) {
-                self.shared.gate.release(&who);
+                self.host.gate().release(&who);
             }
             let hindrance = match outcome {
                 Outcome::Done(response) => return Ok(response),
@@ -205,9 +198,9 @@ impl Cross {
 
     /// Has branches prepared that another group decides, but for those that would overtake an older request, and for all where the
     /// group stands still.
-    pub(crate) async fn prepare(self: &Arc<Self>, request: PrepareRequest) -> Response {
-        let gate = &self.shared.gate;
-        if let Err(frozen) = self.shared.check_still() {
+    pub async fn prepare(self: &Arc<Self>, request: PrepareRequest) -> Response {
+        let gate = self.host.gate();
+        if let Err(frozen) = self.host.check_still() {
             return Response::Prepare(PrepareResponse { answers: unprepared(&request, &frozen) });
         }
         let mut answers: Vec<PrepareAnswer> = Vec::with_capacity(request.parts.len());
@@ -229,8 +222,8 @@ impl Cross {
             return Response::Prepare(PrepareResponse { answers });
         }
         let command = command_of(Kind::Prepare(PrepareCommand { branches }));
-        let told = self.shared.ask(Ask::Write(command)).await;
-        let prepared = match told.and_then(|told| self.shared.reply_of(told)) {
+        let told = self.host.append(Append::Write(command)).await;
+        let prepared = match told.and_then(|told| host::reply(&*self.host, told)) {
             Ok(Reply::Prepared(prepared)) => prepared,
             Ok(other) => {
                 return Response::Failure(invalid("request", format!("is answered as another: {other:?}")));
@@ -257,17 +250,17 @@ impl Cross {
     }
 
     /// Has the group stand still for a consistent cut, until nothing is prepared in it; the offset of that freeze.
-    pub(crate) async fn freeze(&self, id: CutId) -> Result<u64, Failure> {
+    pub async fn freeze(&self, id: CutId) -> Result<u64, Failure> {
         Ok(self.still.freeze(id).await?.offset)
     }
 
     /// Has the group go on.
-    pub(crate) async fn thaw(&self, id: CutId) -> Result<(), Failure> {
+    pub async fn thaw(&self, id: CutId) -> Result<(), Failure> {
         self.still.thaw(id).await
     }
 
     /// Branches are to be ended: who waited with one that commits waits no more.
-    pub(crate) fn ending(&self, request: &FinishRequest) {
+    pub fn ending(&self, request: &FinishRequest) {
         let mut waited = self.waited.lock();
         if waited.is_empty() {
             return;
@@ -275,14 +268,14 @@ impl Cross {
         for finishing in &request.finishes {
             let who = waited.remove(&in_core(finishing.id.unwrap_or_default()));
             if let Some(who) = who.filter(|_| finishing.commit) {
-                self.shared.gate.release(&who);
+                self.host.gate().release(&who);
             }
         }
     }
 
     /// What a leader of another group is told about transactions that this group decides.
-    pub(crate) fn answer(&self, asked: &AskRequest) -> Result<AskResponse, Failure> {
-        if !self.shared.leads() {
+    pub fn answer(&self, asked: &AskRequest) -> Result<AskResponse, Failure> {
+        if !self.host.leads() {
             // Else whoever asks would take this node for the one to ask.
             return Err(self.hindered(Hindrance::NotLeader));
         }
@@ -294,8 +287,8 @@ impl Cross {
                 // After what the coordinator said, never before: what is decided meanwhile is in the table.
                 Said::Look => {
                     match self
-                        .shared
-                        .table
+                        .host
+                        .table()
                         .read(|read| cross::is_committed(read, id, question.offset, &range))
                     {
                         Ok(true) => Verdict::Committed,
@@ -327,12 +320,12 @@ impl Cross {
             }
             Output::AppendDecision { id, own, branches } => {
                 let decide = self.decision(id, &own, branches);
-                self.runtime.spawn(Arc::clone(self).append(id, own, decide));
+                self.host.spawn(Box::pin(Arc::clone(self).append(id, own, decide)));
             }
             Output::AppendRefusal { id, own, failure: failed } => {
                 let refusal = Some(CrossRefusal { failed });
                 let decide = Decide { refusal, ..self.decision(id, &own, Vec::new()) };
-                self.runtime.spawn(Arc::clone(self).append(id, own, decide));
+                self.host.spawn(Box::pin(Arc::clone(self).append(id, own, decide)));
             }
             Output::Commit { id, offset, range } => {
                 self.lanes[self.ring.owner(range.up_to)].want(Wanted::Finish {
@@ -387,13 +380,13 @@ impl Cross {
         let Own { request, part, identity, who } = own;
         let own = part.txn.clone();
         let command = TxnCommand { txn: Some(part.txn), identity, decide: Some(decide) };
-        let told = self.shared.ask_for_ever(Ask::Write(command_of(Kind::Txn(command)))).await;
+        let told = self.host.append_for_ever(Append::Write(command_of(Kind::Txn(command)))).await;
         let (is_committed, outcome) = match told {
             Ok(NodeResponse::Reply(Reply::Txn(response))) => {
                 (response.success && !response.remembered, Outcome::Done(response))
             }
             Ok(NodeResponse::Reply(Reply::Locked(_))) => {
-                self.shared.gate.keep(&who, &own);
+                self.host.gate().keep(&who, &own);
                 (false, Outcome::GivenUp(Hindrance::Locked))
             }
             Ok(NodeResponse::Reply(Reply::Refused { reason: FailureReason::Frozen, .. })) => {
@@ -410,7 +403,7 @@ impl Cross {
             // It never got into the log.
             Ok(NodeResponse::Answer(answer)) if !matches!(answer, Answer::Unknown) => {
                 // Told first: the coordinator knows only that it was given up.
-                self.complete(request, Outcome::Refused(self.shared.failure_of(&answer)));
+                self.complete(request, Outcome::Refused(host::failure(&*self.host, &answer)));
                 return self.step(Input::NotAppended(id, Hindrance::Overloaded));
             }
             _ => {
@@ -425,12 +418,12 @@ impl Cross {
     /// Finds out what became of a decision of which this leader was told nothing, while it leads on: an entry that is appended after
     /// it is applied after it, if it is there at all.
     async fn settle(self: Arc<Self>, id: CrossId) {
-        while self.leads_in(id) && !*self.shared.stopping.borrow() {
+        while self.leads_in(id) && !*self.host.stopping().borrow() {
             let later = command_of(Kind::Forget(ForgetCommand::default()));
             if let Ok(NodeResponse::Reply(Reply::Done { .. })) =
-                self.shared.ask_for_ever(Ask::WriteAnyway(later)).await
+                self.host.append_for_ever(Append::WriteAnyway(later)).await
             {
-                let row = self.shared.table.read(|read| cross::is_decided(read, id_on_wire(id)));
+                let row = self.host.table().read(|read| cross::is_decided(read, id_on_wire(id)));
                 if let Ok(is_committed) = row {
                     return self.step(Input::Applied { id, is_committed });
                 }
@@ -442,7 +435,7 @@ impl Cross {
     /// Appends one entry that forgets these decisions.
     async fn forget(self: Arc<Self>, ids: Vec<CrossId>) {
         let command = ForgetCommand { ids: ids.iter().map(|id| id_on_wire(*id)).collect() };
-        let told = self.shared.ask_for_ever(Ask::WriteAnyway(command_of(Kind::Forget(command)))).await;
+        let told = self.host.append_for_ever(Append::WriteAnyway(command_of(Kind::Forget(command)))).await;
         // What was not appended is asked for again.
         if let Ok(NodeResponse::Reply(Reply::Done { .. })) = told {
             ids.into_iter().for_each(|id| self.step(Input::Forgotten(id)));
@@ -450,7 +443,7 @@ impl Cross {
     }
 
     fn leads_in(&self, id: CrossId) -> bool {
-        let view = *self.shared.role.borrow();
+        let view = *self.host.role().borrow();
         view.role == store_core::Role::Leader && view.epoch == id.epoch
     }
 
@@ -475,9 +468,9 @@ impl Cross {
                 invalid("txn", "a part of it cannot be prepared by the group that owns its keys")
             }
             Hindrance::NotLeader => {
-                let view = *self.shared.role.borrow();
-                let leader = view.leader.filter(|leader| *leader != self.shared.me.member.node);
-                not_leader(self.shared.leader_hint(leader, view.epoch))
+                let view = *self.host.role().borrow();
+                let leader = view.leader.filter(|leader| *leader != self.host.node());
+                not_leader(self.host.leader_hint(leader, view.epoch))
             }
         }
     }
@@ -506,14 +499,16 @@ fn unreadable(error: &store_db::Error) -> Failure {
 }
 
 /// Steps the coordinator for whoever does not keep it alive; false: it has gone.
-fn stepper(cross: &Arc<Cross>) -> impl Fn(Input<Payload>) -> bool + Send + Sync + 'static {
+fn stepper<H: Host, L: Leaders>(
+    cross: &Arc<Cross<H, L>>,
+) -> impl Fn(Input<Payload>) -> bool + Send + Sync + 'static {
     let cross = Arc::downgrade(cross);
     move |input| cross.upgrade().map(|cross| cross.step(input)).is_some()
 }
 
 /// Forgets decisions for whoever does not keep the driver alive; false: it has gone.
-fn forgetter(
-    cross: &Arc<Cross>,
+fn forgetter<H: Host, L: Leaders>(
+    cross: &Arc<Cross<H, L>>,
 ) -> impl Fn(Vec<CrossId>) -> BoxFuture<'static, bool> + Send + Sync + 'static {
     let cross = Arc::downgrade(cross);
     move |ids| {

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use proto::store::{FailedGuard, Identity, IndexedResult, Owned};
 use store_core::coordinate::{self, Contents, CrossId};
 
-use super::split::Part;
 use crate::gate::Who;
+use crate::split::Part;
 
 /// What passes through the coordinator.
 #[derive(Debug)]
-pub(super) struct Payload;
+pub(crate) struct Payload;
 
 impl Contents for Payload {
     type Part = Arc<Outgoing>;
@@ -21,31 +21,31 @@ impl Contents for Payload {
 
 /// A participant's part on its way.
 #[derive(Debug)]
-pub(super) struct Outgoing {
-    pub(super) slot: usize,
-    pub(super) range: Owned,
-    pub(super) part: Part,
-    pub(super) tag_hash: u64,
-    pub(super) who: Who,
+pub(crate) struct Outgoing {
+    pub(crate) slot: usize,
+    pub(crate) range: Owned,
+    pub(crate) part: Part,
+    pub(crate) tag_hash: u64,
+    pub(crate) who: Who,
 }
 
 /// The decider's own part, and whose it is.
 #[derive(Debug)]
-pub(super) struct Own {
-    pub(super) request: u64,
-    pub(super) part: Part,
-    pub(super) identity: Option<Identity>,
-    pub(super) who: Who,
+pub(crate) struct Own {
+    pub(crate) request: u64,
+    pub(crate) part: Part,
+    pub(crate) identity: Option<Identity>,
+    pub(crate) who: Who,
 }
 
-pub(super) fn in_core(id: proto::store::CrossId) -> CrossId {
+pub(crate) fn in_core(id: proto::store::CrossId) -> CrossId {
     CrossId { group: id.group, epoch: store_core::Epoch(id.epoch), number: id.number }
 }
 
-pub(super) fn id_on_wire(id: CrossId) -> proto::store::CrossId {
+pub(crate) fn id_on_wire(id: CrossId) -> proto::store::CrossId {
     proto::store::CrossId::of(id.group, id.epoch.0, id.number)
 }
 
-pub(super) fn on_wire(range: coordinate::Arc) -> Owned {
-    Owned { ring_version: crate::shard::RING_VERSION, ..Owned::arc(range.after, range.up_to) }
+pub(crate) fn on_wire(range: coordinate::Arc) -> Owned {
+    Owned { ring_version: crate::RING_VERSION, ..Owned::arc(range.after, range.up_to) }
 }

@@ -16,11 +16,12 @@ use proto::check::cross::{BRANCHES_MAX, FINISHES_MAX};
 use proto::store::prepare_answer::Verdict;
 use proto::store::prepare_request::Part as WirePart;
 use proto::store::{self as wire, Failure, FailureReason, Finishing, PrepareAnswer, Prepared};
-use store_client::{Cause, Error, Replicated};
+use store_client::{Cause, Error};
 use store_core::coordinate::{self, Branch, CrossId, Hindrance, Input};
 use tokio::sync::mpsc;
 
-use super::payload::{Outgoing, Payload, id_on_wire, in_core, on_wire};
+use crate::host::Leaders;
+use crate::payload::{Outgoing, Payload, id_on_wire, in_core, on_wire};
 
 /// Prepares under way to one group, which a caller waits for.
 const PREPARING_MAX: usize = 2;
@@ -28,26 +29,26 @@ const PREPARING_MAX: usize = 2;
 const FINISHING_MAX: usize = 1;
 
 /// One thing that the leader of another group is to do.
-pub(super) enum Wanted {
+pub(crate) enum Wanted {
     Prepare { id: CrossId, participant: usize, part: Arc<Outgoing> },
     Finish { id: CrossId, offset: u64, range: coordinate::Arc, commit: bool },
 }
 
 /// The end where things go in.
-pub(super) struct Lane(mpsc::UnboundedSender<Wanted>);
+pub(crate) struct Lane(mpsc::UnboundedSender<Wanted>);
 
 /// The end where they come out.
-pub(super) type End = mpsc::UnboundedReceiver<Wanted>;
+pub(crate) type End = mpsc::UnboundedReceiver<Wanted>;
 
 /// A lane. What waits in it is what the coordinator has open or has ended and not heard of, and once more for each time that it asked
 /// again while a request took longer than that.
-pub(super) fn lane() -> (Lane, End) {
+pub(crate) fn lane() -> (Lane, End) {
     let (sender, end) = mpsc::unbounded_channel();
     (Lane(sender), end)
 }
 
 impl Lane {
-    pub(super) fn want(&self, wanted: Wanted) {
+    pub(crate) fn want(&self, wanted: Wanted) {
         // The node ends: whoever asks its successor is told.
         let _ = self.0.send(wanted);
     }
@@ -67,13 +68,22 @@ struct Kept {
 /// What a request came to, and what it was to prepare.
 type Heard = (Vec<CrossId>, Vec<Input<Payload>>);
 
+/// Where a lane leads.
+#[derive(Clone)]
+pub(crate) struct To<L> {
+    pub(crate) groups: L,
+    pub(crate) slot: usize,
+}
+
 /// Sends until the node ends.
-pub(super) async fn run(step: impl Fn(Input<Payload>) -> bool, shard: Replicated, mut end: End) {
+pub(crate) async fn run<L: Leaders>(step: impl Fn(Input<Payload>) -> bool, to: To<L>, mut end: End) {
     let mut kept = Kept::default();
     let mut preparing: FuturesUnordered<BoxFuture<'static, Heard>> = FuturesUnordered::new();
     let mut finishing: FuturesUnordered<BoxFuture<'static, Vec<Input<Payload>>>> = FuturesUnordered::new();
     loop {
         let heard = tokio::select! {
+            // In one order, so that a simulation is a function of its seed.
+            biased;
             Some(inputs) = finishing.next() => inputs,
             Some((ids, inputs)) = preparing.next() => {
                 kept.prepared(&ids);
@@ -94,10 +104,10 @@ pub(super) async fn run(step: impl Fn(Input<Payload>) -> bool, shard: Replicated
             }
         }
         if finishing.len() < FINISHING_MAX && !kept.finishes.is_empty() {
-            finishing.push(Box::pin(finish(shard.clone(), kept.some_finishes())));
+            finishing.push(Box::pin(finish(to.clone(), kept.some_finishes())));
         }
         if preparing.len() < PREPARING_MAX && !kept.prepares.is_empty() {
-            preparing.push(Box::pin(prepare(shard.clone(), kept.some_prepares())));
+            preparing.push(Box::pin(prepare(to.clone(), kept.some_prepares())));
         }
     }
 }
@@ -168,11 +178,11 @@ fn on_the_wire(id: CrossId, outgoing: &Outgoing) -> WirePart {
     WirePart { branch: Some(branch), began_ms: outgoing.who.began_ms, request: outgoing.who.request.clone() }
 }
 
-async fn prepare(shard: Replicated, sent: Vec<(CrossId, usize, WirePart)>) -> Heard {
+async fn prepare<L: Leaders>(to: To<L>, sent: Vec<(CrossId, usize, WirePart)>) -> Heard {
     let (whose, parts): (Vec<(CrossId, usize)>, Vec<WirePart>) =
         sent.into_iter().map(|(id, participant, part)| ((id, participant), part)).unzip();
     let ids = whose.iter().map(|(id, _)| *id).collect();
-    let inputs = match shard.prepare(parts).await {
+    let inputs = match to.groups.prepare(to.slot, parts).await {
         Ok(answers) => whose.into_iter().zip(answers).map(|(whose, answer)| heard(whose, answer)).collect(),
         Err(error) => {
             let hindrance = match error {
@@ -212,9 +222,9 @@ fn hindrance(refused: &Failure) -> Hindrance {
     }
 }
 
-async fn finish(shard: Replicated, finishes: Vec<Finishing>) -> Vec<Input<Payload>> {
+async fn finish<L: Leaders>(to: To<L>, finishes: Vec<Finishing>) -> Vec<Input<Payload>> {
     // What is not acknowledged is asked for again by the coordinator, or by the participant.
-    let acks = shard.finish(finishes).await.unwrap_or_default();
+    let acks = to.groups.finish(to.slot, finishes).await.unwrap_or_default();
     let heard = |ack: wire::FinishAck| {
         let range = ack.range.unwrap_or_default();
         let range = coordinate::Arc { after: range.after, up_to: range.up_to };
@@ -230,8 +240,7 @@ mod tests {
     use store_core::Epoch;
 
     fn prepare_of(number: u64) -> Wanted {
-        let part =
-            super::super::split::Part { txn: Txn::default(), guards: Vec::new(), operations: Vec::new() };
+        let part = crate::split::Part { txn: Txn::default(), guards: Vec::new(), operations: Vec::new() };
         let who = crate::gate::Who { began_ms: 1, request: bytes::Bytes::new() };
         let part = Arc::new(Outgoing { slot: 0, range: Default::default(), part, tag_hash: 0, who });
         Wanted::Prepare { id: id(number), participant: 0, part }

@@ -9,13 +9,14 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use proto::store::identity::Id;
 use proto::store::operation::Action;
 use proto::store::{Identity, Returning, Txn};
+use tokio::time::Instant;
 
 /// How long a key is kept for whoever found it locked; tries come more often, at least every 64 ms and what a try takes.
 const KEPT: Duration = Duration::from_millis(150);
@@ -24,11 +25,11 @@ const KEYS_MAX: usize = 16_384;
 
 /// Whose a request is, oldest first; the same in all its tries.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub(crate) struct Who {
+pub struct Who {
     /// When it was made, milliseconds since 1970.
-    pub(crate) began_ms: i64,
+    pub began_ms: i64,
     /// Its id.
-    pub(crate) request: Bytes,
+    pub request: Bytes,
 }
 
 impl Who {
@@ -38,7 +39,7 @@ impl Who {
     }
 
     /// Of a request that has a name of its own. Whose clock is ahead is not younger than who comes now.
-    pub(crate) fn named(identity: &Identity, now_ms: i64) -> Option<Who> {
+    pub fn named(identity: &Identity, now_ms: i64) -> Option<Who> {
         match &identity.id {
             Some(Id::User(user)) => {
                 Some(Who { began_ms: user.created_ms.min(now_ms), request: user.id.clone() })
@@ -50,7 +51,7 @@ impl Who {
 
 /// What a transaction does with a key: the strongest of it all. (Locks are finer, and know what in a record is looked at and added to.)
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) enum Use {
+pub enum Use {
     /// It looks.
     Shared,
     /// It adds, and does not tell what came of it.
@@ -66,7 +67,7 @@ impl Use {
 }
 
 /// What a transaction does with each of its keys.
-pub(crate) fn uses(txn: &Txn) -> HashMap<Bytes, Use> {
+pub fn uses(txn: &Txn) -> HashMap<Bytes, Use> {
     let mut uses: HashMap<Bytes, Use> = HashMap::new();
     let mut note = |key: &Bytes, kind: Use| {
         uses.entry(key.clone()).and_modify(|known| *known = (*known).max(kind)).or_insert(kind);
@@ -91,7 +92,7 @@ struct Reservation {
 
 /// The reservations of one group's leader.
 #[derive(Default)]
-pub(crate) struct Gate {
+pub struct Gate {
     kept: Mutex<HashMap<Bytes, Reservation>>,
     /// How many, for who only wants to know that there are none.
     count: AtomicUsize,
@@ -101,7 +102,7 @@ pub(crate) struct Gate {
 
 impl Gate {
     /// Whether a request may go on: nobody older keeps one of its keys for something that does not go with it.
-    pub(crate) fn admits(&self, who: Option<&Who>, txn: &Txn) -> bool {
+    pub fn admits(&self, who: Option<&Who>, txn: &Txn) -> bool {
         if self.is_open() {
             return true;
         }
@@ -123,7 +124,7 @@ impl Gate {
     /// A request found some of its keys locked: all are kept for its next try. Others' adds to what it adds to pass at first, since most
     /// keys have enough for all. They do not once it is in the way of something again: then they may be what it waits for (nearly
     /// nothing is left, and some may give theirs back), and while more come, it never gets in.
-    pub(crate) fn keep(&self, who: &Who, txn: &Txn) {
+    pub fn keep(&self, who: &Who, txn: &Txn) {
         let now = Instant::now();
         let mut kept = self.kept.lock();
         kept.retain(|_, one| one.until > now);
@@ -139,7 +140,7 @@ impl Gate {
     }
 
     /// A request is through, or needs nothing any more.
-    pub(crate) fn release(&self, who: &Who) {
+    pub fn release(&self, who: &Who) {
         if self.is_open() {
             return;
         }
@@ -149,17 +150,17 @@ impl Gate {
     }
 
     /// The group stands still, or goes on.
-    pub(crate) fn stand_still(&self, is_still: bool) {
+    pub fn stand_still(&self, is_still: bool) {
         self.is_still.store(is_still, Ordering::Relaxed);
     }
 
     /// Whether the group stands still. What passes a moment too early is refused where it is applied.
-    pub(crate) fn is_still(&self) -> bool {
+    pub fn is_still(&self) -> bool {
         self.is_still.load(Ordering::Relaxed)
     }
 
     /// Whether nothing is kept.
-    pub(crate) fn is_open(&self) -> bool {
+    pub fn is_open(&self) -> bool {
         self.count.load(Ordering::Relaxed) == 0
     }
 }

@@ -17,26 +17,26 @@ const GATHERED_MS: u64 = 20;
 const FORGETS_MAX: usize = 1_024;
 
 /// The end where they go in.
-pub(super) struct Forgets(mpsc::UnboundedSender<CrossId>);
+pub(crate) struct Forgets(mpsc::UnboundedSender<CrossId>);
 
 /// The end where they come out.
-pub(super) type End = mpsc::UnboundedReceiver<CrossId>;
+pub(crate) type End = mpsc::UnboundedReceiver<CrossId>;
 
 /// A queue of what the coordinator has open, and once more for each time that it asked again meanwhile.
-pub(super) fn queue() -> (Forgets, End) {
+pub(crate) fn queue() -> (Forgets, End) {
     let (sender, end) = mpsc::unbounded_channel();
     (Forgets(sender), end)
 }
 
 impl Forgets {
-    pub(super) fn want(&self, id: CrossId) {
+    pub(crate) fn want(&self, id: CrossId) {
         // The node ends: whoever leads after it finds the decision.
         let _ = self.0.send(id);
     }
 }
 
 /// Has them forgotten until the node ends, which `forget` tells by `false`.
-pub(super) async fn run(forget: impl Fn(Vec<CrossId>) -> BoxFuture<'static, bool>, mut end: End) {
+pub(crate) async fn run(forget: impl Fn(Vec<CrossId>) -> BoxFuture<'static, bool>, mut end: End) {
     let mut ids = Vec::new();
     while let Some(first) = end.recv().await {
         ids.push(first);

@@ -13,15 +13,24 @@
 //!
 //! A group that is asked to stand still for a consistent cut begins none, and its leader sees to it that it goes on again (`still`).
 //!
+//! No thread, socket or clock of its own: a [`Host`] is the replica, [`Leaders`] the way to the other groups, and time is tokio's, which a
+//! simulation turns by hand.
+//!
 //! Leaves out: what a participant and a decision do in the log (`store_db::cross`), and the choice among waiting transactions: one
 //! that finds another in the way tries again a moment later.
 
 mod driver;
 mod forgets;
+pub mod gate;
+mod host;
 mod lane;
 mod payload;
 mod split;
 mod still;
 mod watch;
 
-pub(crate) use self::driver::Cross;
+/// The version of a ring whose ranges have not moved since it was founded.
+pub const RING_VERSION: u64 = 1;
+
+pub use self::driver::Cross;
+pub use self::host::{Append, Host, Leaders};

@@ -4,25 +4,25 @@
 //! Promises: a branch that is prepared here is never ended by a guess: only as the group that decides says. Time decides only when
 //! it is asked.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::future::pending;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use proto::check::cross::QUESTIONS_MAX;
 use proto::store::ask_answer::Verdict;
 use proto::store::ask_request::Question;
 use proto::store::command::Kind;
 use proto::store::{CrossId, FinishCommand, Finishing, PreparedBranch};
-use store_client::Sharded;
 use store_core::coordinate::{self, Input};
 use store_core::ring::Ring;
 use store_core::{Epoch, Role, RoleView};
 use store_db::{Table as _, cross, state};
 use store_engine::front::command_of;
+use tokio::time::Instant;
 
-use super::payload::{Payload, in_core, on_wire};
-use crate::shared::{Ask, Shared};
+use crate::host::{Append, Host, Leaders};
+use crate::payload::{Payload, in_core, on_wire};
 
 /// Between two looks of a leader.
 const LOOK: Duration = Duration::from_millis(200);
@@ -45,33 +45,40 @@ struct Watch {
 }
 
 /// What is watched, and who is asked.
-#[derive(Clone)]
-pub(super) struct Watched {
-    pub(super) shared: Arc<Shared>,
-    pub(super) ring: Ring,
+pub(crate) struct Watched<H, L> {
+    pub(crate) host: Arc<H>,
+    pub(crate) ring: Ring,
     /// The slot of this node's group.
-    pub(super) slot: usize,
-    pub(super) groups: Sharded,
+    pub(crate) slot: usize,
+    pub(crate) groups: L,
+}
+
+impl<H, L: Clone> Clone for Watched<H, L> {
+    fn clone(&self) -> Self {
+        let (host, groups) = (Arc::clone(&self.host), self.groups.clone());
+        Watched { host, ring: self.ring.clone(), slot: self.slot, groups }
+    }
 }
 
 /// Watches until the node ends; `step` steps the coordinator.
-pub(super) async fn run(step: impl Fn(Input<Payload>) -> bool, watched: Watched) {
-    let mut role = watched.shared.role.subscribe();
-    let mut stopping = watched.shared.stopping.subscribe();
+pub(crate) async fn run<H: Host, L: Leaders>(step: impl Fn(Input<Payload>) -> bool, watched: Watched<H, L>) {
+    let mut role = watched.host.role();
+    let mut stopping = watched.host.stopping();
     let mut watch = Watch::default();
     loop {
         let view = *role.borrow_and_update();
-        let mut inputs = watch.follow(&watched.shared, view);
+        let mut inputs = watch.follow(&*watched.host, view);
         inputs.extend(watch.resend());
         if !inputs.into_iter().all(&step) {
             return;
         }
         for (slot, questions) in watch.old(&watched) {
             for some in questions.chunks(QUESTIONS_MAX) {
-                tokio::spawn(ask(watched.clone(), slot, some.to_vec()));
+                watched.host.spawn(Box::pin(ask(watched.clone(), slot, some.to_vec())));
             }
         }
         tokio::select! {
+            biased;
             () = watch.pause() => {}
             changed = role.changed() => if changed.is_err() { return },
             _ = stopping.wait_for(|stopping| *stopping) => return,
@@ -81,7 +88,7 @@ pub(super) async fn run(step: impl Fn(Input<Payload>) -> bool, watched: Watched)
 
 impl Watch {
     /// What has become of this node's leadership.
-    fn follow(&mut self, shared: &Shared, view: RoleView) -> Vec<Input<Payload>> {
+    fn follow(&mut self, host: &impl Host, view: RoleView) -> Vec<Input<Payload>> {
         let mut inputs = Vec::new();
         let leads = (view.role == Role::Leader).then_some(view.epoch);
         if leads != self.leads.map(|(epoch, _)| epoch) {
@@ -90,10 +97,10 @@ impl Watch {
             inputs.push(leads.map_or(Input::Lost, Input::Lead));
         }
         let Some((epoch, is_ready @ false)) = &mut self.leads else { return inputs };
-        if shared.applied.borrow().position.epoch != *epoch {
+        if host.applied().borrow().position.epoch != *epoch {
             return inputs;
         }
-        match shared.table.read(|read| cross::decisions(read)) {
+        match host.table().read(|read| cross::decisions(read)) {
             Ok(decisions) => {
                 *is_ready = true;
                 let branches = |row: proto::store::Decision| {
@@ -132,12 +139,12 @@ impl Watch {
     }
 
     /// Questions about the branches that have been prepared for long, by the slot of the group that decides.
-    fn old(&mut self, watched: &Watched) -> HashMap<usize, Vec<Question>> {
-        let mut questions: HashMap<usize, Vec<Question>> = HashMap::new();
+    fn old<H: Host, L>(&mut self, watched: &Watched<H, L>) -> BTreeMap<usize, Vec<Question>> {
+        let mut questions: BTreeMap<usize, Vec<Question>> = BTreeMap::new();
         if !self.is_ready() {
             return questions;
         }
-        let prepared = watched.shared.table.read(|read| match state::read(read)?.prepared_count {
+        let prepared = watched.host.table().read(|read| match state::read(read)?.prepared_count {
             0 => Ok(Vec::new()),
             _ => cross::prepared_branches(read, BRANCHES_MAX),
         });
@@ -160,10 +167,11 @@ impl Watch {
 }
 
 /// Asks the group that decides, and ends what it has decided. A node that stops waits for no answer: what is held here keeps its folder in use.
-async fn ask(watched: Watched, slot: usize, questions: Vec<Question>) {
-    let mut stopping = watched.shared.stopping.subscribe();
+async fn ask<H: Host, L: Leaders>(watched: Watched<H, L>, slot: usize, questions: Vec<Question>) {
+    let mut stopping = watched.host.stopping();
     let answers = tokio::select! {
-        answers = watched.groups.shard(slot).ask_decider(questions) => answers,
+        biased;
+        answers = watched.groups.ask(slot, questions) => answers,
         _ = stopping.wait_for(|stopping| *stopping) => return,
     };
     let Ok(answers) = answers else { return };
@@ -183,6 +191,6 @@ async fn ask(watched: Watched, slot: usize, questions: Vec<Question>) {
     if !finishes.is_empty() {
         let command = command_of(Kind::Finish(FinishCommand { finishes }));
         // If it is lost, it is asked about again.
-        let _ = watched.shared.ask(Ask::WriteAnyway(command)).await;
+        let _ = watched.host.append(Append::WriteAnyway(command)).await;
     }
 }
