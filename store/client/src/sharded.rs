@@ -1,4 +1,4 @@
-//! The handle on a ring of several shards: one [`Replicated`] a shard, and the ring that says whose a key is.
+//! The handle on a ring of several shards: one handle a shard, [`Replicated`] where it is not said otherwise, and the ring that says whose a key is.
 //!
 //! ```text
 //!   get, txn, outcome ── hash of the key's tag ──► the handle of its shard
@@ -24,13 +24,13 @@ const LIMIT_DEFAULT: u32 = 100;
 
 /// The handle. Clones share their streams.
 #[derive(Clone)]
-pub struct Sharded {
+pub struct Sharded<S = Replicated> {
     ring: Ring,
     /// By the numbers of the ring's slots.
-    shards: Vec<Replicated>,
+    shards: Vec<S>,
 }
 
-impl Sharded {
+impl Sharded<Replicated> {
     /// A handle on the ring of as many equal shards as there are configurations, in the order of the slots; each is of the
     /// group of its slot. To be called inside a tokio runtime.
     ///
@@ -49,6 +49,18 @@ impl Sharded {
         let shards = shards.into_iter().enumerate().map(of_slot).collect::<Result<_, _>>()?;
         Ok(Sharded { ring, shards })
     }
+}
+
+impl<S: Store> Sharded<S> {
+    /// The handle over these of the ring's shards, in the order of its slots.
+    ///
+    /// # Panics
+    /// If there are not as many as slots.
+    #[must_use]
+    pub fn over(ring: Ring, shards: Vec<S>) -> Sharded<S> {
+        assert_eq!(ring.slots().len(), shards.len(), "one handle a slot");
+        Sharded { ring, shards }
+    }
 
     /// The ring.
     #[must_use]
@@ -61,26 +73,26 @@ impl Sharded {
     /// # Panics
     /// If there is no such slot.
     #[must_use]
-    pub fn shard(&self, slot: usize) -> &Replicated {
+    pub fn shard(&self, slot: usize) -> &S {
         &self.shards[slot]
     }
 
     /// The handle on the shard that owns a key.
     #[must_use]
-    pub fn shard_of(&self, key: &[u8]) -> &Replicated {
+    pub fn shard_of(&self, key: &[u8]) -> &S {
         match self.shards.as_slice() {
             [only] => only,
             several => &several[self.ring.owner(ring_hash(key))],
         }
     }
 
-    fn of_group(&self, group: Group) -> Result<&Replicated, Error> {
+    fn of_group(&self, group: Group) -> Result<&S, Error> {
         let slot = self.ring.slots().iter().position(|slot| slot.group.0 == group);
         slot.map(|slot| &self.shards[slot]).ok_or_else(|| no_group(group))
     }
 
     /// The only shard that can have keys of this range, if there is only one.
-    fn only_shard(&self, range: &Range) -> Option<&Replicated> {
+    fn only_shard(&self, range: &Range) -> Option<&S> {
         if let [only] = self.shards.as_slice() {
             return Some(only);
         }
@@ -133,7 +145,7 @@ fn merged(pages: Vec<Page>, limit: usize) -> Page {
 }
 
 #[async_trait::async_trait]
-impl Store for Sharded {
+impl<S: Store> Store for Sharded<S> {
     fn group_of(&self, key: &[u8]) -> Group {
         self.ring.group_of(ring_hash(key)).0
     }

@@ -15,8 +15,12 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use proto::store::identity::Id;
 use proto::store::operation::Action;
-use proto::store::{Identity, Returning, Txn};
+use proto::store::pipeline_request::Request;
+use proto::store::pipeline_response::Response;
+use proto::store::{Identity, PipelineRequest, Returning, Txn, TxnRequest};
 use tokio::time::Instant;
+
+use crate::reads::is_locked;
 
 /// How long a key is kept for whoever found it locked; tries come more often, at least every 64 ms and what a try takes.
 const KEPT: Duration = Duration::from_millis(150);
@@ -162,6 +166,39 @@ impl Gate {
     /// Whether nothing is kept.
     pub fn is_open(&self) -> bool {
         self.count.load(Ordering::Relaxed) == 0
+    }
+}
+
+/// The named writes under way on one stream, by their numbers: what they do, in case they find their keys locked.
+#[derive(Default)]
+pub struct Named(HashMap<u64, (Who, Txn)>);
+
+impl Named {
+    /// A request has come.
+    pub fn note(&mut self, request: &PipelineRequest, now_ms: i64) {
+        let Some(Request::Txn(TxnRequest { txn: Some(txn), identity: Some(identity), .. })) =
+            &request.request
+        else {
+            return;
+        };
+        if let Some(who) = Who::named(identity, now_ms) {
+            self.0.insert(request.number, (who, txn.clone()));
+        }
+    }
+
+    /// It was refused before it was tried.
+    pub fn forget(&mut self, number: u64) {
+        self.0.remove(&number);
+    }
+
+    /// It found its keys locked, or is through.
+    pub fn tried(&mut self, number: u64, response: &Response, gate: &Gate) {
+        let Some((who, txn)) = self.0.remove(&number) else { return };
+        if is_locked(response) {
+            gate.keep(&who, &txn);
+        } else {
+            gate.release(&who);
+        }
     }
 }
 

@@ -9,7 +9,8 @@ use futures::future::BoxFuture;
 use proto::store::ask_request::Question;
 use proto::store::prepare_request::Part;
 use proto::store::{AskAnswer, Failure, FinishAck, Finishing, LeaderHint, PrepareAnswer};
-use store_client::{Error, Sharded};
+use store_client::pipeline::{self, Pipelined};
+use store_client::{Error, Sharded, Store};
 use store_core::ring::Ring;
 use store_core::{Epoch, NodeId, RoleView};
 use store_engine::front::{NodeResponse, Standing, failure_of, reply_of};
@@ -98,20 +99,20 @@ pub trait Leaders: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<Vec<AskAnswer>, Error>> + Send;
 }
 
-impl Leaders for Sharded {
+impl<S: Store + Pipelined + Clone + Send + Sync + 'static> Leaders for Sharded<S> {
     fn ring(&self) -> &Ring {
         Sharded::ring(self)
     }
 
     async fn prepare(&self, slot: usize, parts: Vec<Part>) -> Result<Vec<PrepareAnswer>, Error> {
-        self.shard(slot).prepare(parts).await
+        pipeline::prepare(self.shard(slot), parts).await
     }
 
     async fn finish(&self, slot: usize, finishes: Vec<Finishing>) -> Result<Vec<FinishAck>, Error> {
-        self.shard(slot).finish(finishes).await
+        pipeline::finish(self.shard(slot), finishes).await
     }
 
     async fn ask(&self, slot: usize, questions: Vec<Question>) -> Result<Vec<AskAnswer>, Error> {
-        self.shard(slot).ask_decider(questions).await
+        pipeline::ask(self.shard(slot), questions).await
     }
 }

@@ -25,6 +25,7 @@ pub mod gate;
 mod host;
 mod lane;
 mod payload;
+pub mod reads;
 mod split;
 mod still;
 mod watch;

@@ -10,16 +10,14 @@ use proto::store::pipeline_response::Response;
 use proto::store::{Failure, FailureReason, Freshness};
 use store_client::failure::failure;
 use store_core::Offset;
+use store_cross::reads::is_locked;
 use store_db::Table as _;
 use store_engine::Answer;
 use store_engine::front::{self, NodeResponse, PendingRequest};
-use tokio::time::Instant;
 
 use crate::quarantine;
 use crate::shared::{Ask, Shared};
 
-/// How long a read waits for transactions that are in its way: as long as handles do.
-const PATIENT_MS_MAX: u64 = 10_000;
 /// How long a read waits for the offset that it asks for.
 const MIN_OFFSET_MS_MAX: u64 = 1_000;
 
@@ -47,28 +45,16 @@ fn unreadable(error: &store_db::Error) -> Failure {
     failure(FailureReason::NotServing, format!("this node cannot read its database: {error}"))
 }
 
-/// Whether a read was answered that a transaction over several groups is in its way.
-pub(crate) fn is_locked(response: &Response) -> bool {
-    matches!(response, Response::Failure(failure) if failure.reason() == FailureReason::Locked)
-}
-
 /// Runs a read again and again, as entries are applied, until the transactions over several groups that were prepared when it became
 /// ready have ended: what was answered before it began is in the table then.
 pub(crate) async fn patient(shared: &Shared, request: &PendingRequest, ready: Offset) -> Response {
-    let mut applied = shared.applied.subscribe();
-    let limit = Instant::now() + Duration::from_millis(shared.config.request_ms_max.min(PATIENT_MS_MAX));
-    loop {
-        applied.mark_unchanged();
+    let once = |shared: &Shared| {
         let answer = run(shared, &[(request, ready)], usize::MAX).pop();
-        let answer = answer.unwrap_or_else(|| {
+        answer.unwrap_or_else(|| {
             Response::Failure(failure(FailureReason::Unspecified, "a read without an answer"))
-        });
-        if !is_locked(&answer)
-            || !matches!(tokio::time::timeout_at(limit, applied.changed()).await, Ok(Ok(())))
-        {
-            return answer;
-        }
-    }
+        })
+    };
+    store_cross::reads::patient(shared, once).await
 }
 
 /// Whether a stale read has to wait before it may run.

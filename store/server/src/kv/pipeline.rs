@@ -1,7 +1,7 @@
 //! One `Pipeline`: a task that takes requests in, batch by batch, and the stream of answers ([`Outbox`] is between
 //! them). No task, channel or wake is spent on a single operation when more of them wait.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -13,12 +13,12 @@ use futures::{FutureExt, Stream};
 use parking_lot::Mutex;
 use proto::store::pipeline_request::Request;
 use proto::store::pipeline_response::Response;
-use proto::store::{
-    Failure, Freshness, Identity, PipelineRequest, PipelineResponse, PrepareRequest, Txn, TxnRequest,
-};
+use proto::store::{Failure, Freshness, Identity, PipelineRequest, PipelineResponse, PrepareRequest, Txn};
 use store_client::failure::{invalid, status_from};
 use store_client::now_ms;
 use store_core::Offset;
+use store_cross::gate;
+use store_cross::reads::is_locked;
 use store_engine::front::{Admitted, NodeResponse, PendingRequest, Waiting};
 use store_engine::{Answer, Job, RequestId};
 use tokio::task::JoinHandle;
@@ -32,7 +32,6 @@ use crate::reads;
 use crate::router::{Responder, ResponseRouter};
 use crate::shared::Shared;
 use crate::too_large::not_taken;
-use store_cross::gate::Who;
 
 /// Requests taken in at once.
 const BATCH_MAX: usize = 512;
@@ -43,8 +42,8 @@ const READS_MAX: usize = 512;
 /// Bytes of answers that are made at a time: what the caller has not taken stays unread in the database.
 const READY_BYTES: usize = 64 << 10;
 
-/// Named writes under way of a ring of several groups, by their numbers.
-type Named = Arc<Mutex<HashMap<u64, (Who, Txn)>>>;
+/// Named writes under way of a ring of several groups.
+type Named = Arc<Mutex<gate::Named>>;
 
 /// The first request of a stream, or how it ended before it.
 pub(crate) type First = Result<Option<PipelineRequest>, Status>;
@@ -168,7 +167,7 @@ impl Intake {
     fn take(&mut self, request: PipelineRequest) {
         let number = request.number;
         if let Err(failure) = self.try_take(request) {
-            self.named.lock().remove(&number);
+            self.named.lock().forget(number);
             let response = Some(Response::Failure(failure));
             self.outbox.answer(PipelineResponse { number, response });
         }
@@ -207,13 +206,8 @@ impl Intake {
 
     /// Remembers what a named write of a ring of several groups does, in case it finds its keys locked.
     fn note_waiting(&self, request: &PipelineRequest) {
-        let Some(Request::Txn(TxnRequest { txn: Some(txn), identity: Some(identity), .. })) =
-            &request.request
-        else {
-            return;
-        };
-        if let Some(who) = self.cross.as_ref().and_then(|_| Who::named(identity, now_ms())) {
-            self.named.lock().insert(request.number, (who, txn.clone()));
+        if self.cross.is_some() {
+            self.named.lock().note(request, now_ms());
         }
     }
 
@@ -313,7 +307,7 @@ impl Answers {
                     self.answered.push_front((waiting, answered));
                     break;
                 };
-                if reads::is_locked(&answer) {
+                if is_locked(&answer) {
                     made += waiting.cost();
                     self.wait(waiting, may_run(&answered).unwrap_or_default());
                     continue;
@@ -345,15 +339,7 @@ impl Answers {
 impl Answers {
     /// A named write found its keys locked, or is through.
     fn tried(&self, number: u64, response: &Response) {
-        if self.named.lock().is_empty() {
-            return;
-        }
-        let Some((who, txn)) = self.named.lock().remove(&number) else { return };
-        if reads::is_locked(response) {
-            self.shared.gate.keep(&who, &txn);
-        } else {
-            self.shared.gate.release(&who);
-        }
+        self.named.lock().tried(number, response, &self.shared.gate);
     }
 
     /// Lets a read wait for the transactions over several groups that are in its way.
