@@ -42,6 +42,13 @@ macro_rules! mutations {
                 first <= self as u8 && self as u8 <= Mutation::FrozenTakesLocal as u8
             }
 
+            /// Whether it is a bug that the simulation of a ring shows: of transactions over several groups, or of what drives them.
+            #[must_use]
+            pub const fn is_of_rings(self) -> bool {
+                let first = Mutation::EscrowIgnoresPending as u8;
+                first <= self as u8 && self as u8 <= Mutation::DoneBeforeDecided as u8 && !self.is_of_cuts()
+            }
+
             /// Whether it is one of them that only a cut of all groups shows.
             #[must_use]
             pub const fn is_of_cuts(self) -> bool {
@@ -143,6 +150,11 @@ mutations! {
     CutIgnoresThaw "cut-ignores-thaw" "a cut is taken though its freeze is over",
     FrozenDecides "frozen-decides" "a frozen group decides transactions over several groups",
     FrozenTakesLocal "frozen-takes-local" "a frozen group executes transactions of its own",
+    // The driver of transactions over several groups, and what requests find in their way.
+    UndecidedIsAborted "undecided-is-aborted" "a participant takes a transaction that is not decided yet for aborted",
+    UnknownIsAborted "unknown-is-aborted" "a leader takes a decision of which it was told nothing for aborted",
+    ReadsPastLocks "reads-past-locks" "a read does not look whether a transaction over several groups is in its way",
+    DoneBeforeDecided "done-before-decided" "a transaction over several groups is answered when all is prepared",
     // States that differ.
     QuarantineNobody "quarantine-nobody" "a leader tells nobody that a majority has another state",
     QuarantineByLeader "quarantine-by-leader" "a leader takes its own state for that of the majority",

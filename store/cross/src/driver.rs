@@ -19,12 +19,12 @@ use proto::store::{
     PrepareRequest, PrepareResponse, Txn, TxnCommand, TxnResponse,
 };
 use store_client::failure::{failure, invalid, not_leader};
-use store_core::GroupId;
 use store_core::coordinate::{
     self, Branch, Coordinator, CrossId, Hindrance, Input, Output, Standing as Said,
 };
 use store_core::cut::CutId;
 use store_core::ring::Ring;
+use store_core::{GroupId, mutant};
 use store_db::{Table as _, cross};
 use store_engine::front::{NodeResponse, check_clock, check_times, command_of};
 use store_engine::{Answer, Reply};
@@ -319,6 +319,10 @@ impl<H: Host, L: Leaders> Cross<H, L> {
                 self.lanes[part.slot].want(Wanted::Prepare { id, participant, part });
             }
             Output::AppendDecision { id, own, branches } => {
+                if mutant!(DoneBeforeDecided) {
+                    let done = TxnResponse { success: true, ..TxnResponse::default() };
+                    self.complete(own.request, Outcome::Done(done));
+                }
                 let decide = self.decision(id, &own, branches);
                 self.host.spawn(Box::pin(Arc::clone(self).append(id, own, decide)));
             }
@@ -408,6 +412,9 @@ impl<H: Host, L: Leaders> Cross<H, L> {
             }
             _ => {
                 self.complete(request, Outcome::Unknown);
+                if mutant!(UnknownIsAborted) {
+                    return self.step(Input::Applied { id, is_committed: false });
+                }
                 return self.settle(id).await;
             }
         };

@@ -17,10 +17,8 @@ use proto::store::identity::Id;
 use proto::store::operation::Action;
 use proto::store::pipeline_request::Request;
 use proto::store::pipeline_response::Response;
-use proto::store::{Identity, PipelineRequest, Returning, Txn, TxnRequest};
+use proto::store::{FailureReason, Identity, PipelineRequest, Returning, Txn, TxnRequest};
 use tokio::time::Instant;
-
-use crate::reads::is_locked;
 
 /// How long a key is kept for whoever found it locked; tries come more often, at least every 64 ms and what a try takes.
 const KEPT: Duration = Duration::from_millis(150);
@@ -167,6 +165,12 @@ impl Gate {
     pub fn is_open(&self) -> bool {
         self.count.load(Ordering::Relaxed) == 0
     }
+}
+
+/// Whether a request was answered that a transaction over several groups is in its way.
+#[must_use]
+pub fn is_locked(response: &Response) -> bool {
+    matches!(response, Response::Failure(failure) if failure.reason() == FailureReason::Locked)
 }
 
 /// The named writes under way on one stream, by their numbers: what they do, in case they find their keys locked.

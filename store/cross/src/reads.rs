@@ -2,20 +2,14 @@
 
 use std::time::Duration;
 
-use proto::store::FailureReason;
 use proto::store::pipeline_response::Response;
 use tokio::time::Instant;
 
+use crate::gate::is_locked;
 use crate::host::Host;
 
 /// How long a read waits for transactions that are in its way: as long as handles do.
 const PATIENT_MS_MAX: u64 = 10_000;
-
-/// Whether a read was answered that a transaction over several groups is in its way.
-#[must_use]
-pub fn is_locked(response: &Response) -> bool {
-    matches!(response, Response::Failure(failure) if failure.reason() == FailureReason::Locked)
-}
 
 /// Runs a read again and again, as entries are applied, until the transactions over several groups that were prepared when it became
 /// ready have ended: what was answered before it began is in the table then.

@@ -16,7 +16,7 @@ use proto::store::command::Kind;
 use proto::store::{CrossId, FinishCommand, Finishing, PreparedBranch};
 use store_core::coordinate::{self, Input};
 use store_core::ring::Ring;
-use store_core::{Epoch, Role, RoleView};
+use store_core::{Epoch, Role, RoleView, mutant};
 use store_db::{Table as _, cross, state};
 use store_engine::front::command_of;
 use tokio::time::Instant;
@@ -181,6 +181,7 @@ async fn ask<H: Host, L: Leaders>(watched: Watched<H, L>, slot: usize, questions
         let commit = match answer.verdict() {
             Verdict::Committed => true,
             Verdict::Aborted => false,
+            Verdict::Preparing | Verdict::Appended if mutant!(UndecidedIsAborted) => false,
             Verdict::Preparing | Verdict::Appended | Verdict::Elsewhere | Verdict::Unspecified => {
                 return None;
             }

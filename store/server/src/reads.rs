@@ -10,7 +10,7 @@ use proto::store::pipeline_response::Response;
 use proto::store::{Failure, FailureReason, Freshness};
 use store_client::failure::failure;
 use store_core::Offset;
-use store_cross::reads::is_locked;
+use store_cross::gate::is_locked;
 use store_db::Table as _;
 use store_engine::Answer;
 use store_engine::front::{self, NodeResponse, PendingRequest};

@@ -86,6 +86,7 @@ pub mod records;
 pub mod register;
 mod search;
 mod steps;
+pub mod transactions;
 mod verdict;
 mod visited;
 
@@ -97,4 +98,5 @@ pub use operation::{Operation, Outcome, Recorder};
 pub use oracle::Oracle;
 pub use records::{Found, RecordAnswer, RecordOp, Records};
 pub use register::{CasRegister, RegisterAnswer, RegisterOp};
+pub use transactions::{Access, Anomaly, Edge, Transaction, check_transactions};
 pub use verdict::{CheckReport, Explanation, SHOWN_DEFAULT, Verdict};

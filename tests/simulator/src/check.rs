@@ -92,7 +92,7 @@ impl World {
         format!("{nodes}; at {}: {:?}", self.oracle.membership_at(), self.oracle.membership())
     }
 
-    fn is_converged(&self) -> bool {
+    pub(crate) fn is_converged(&self) -> bool {
         let statuses: Option<Vec<_>> = self.sound().map(Driver::status).collect();
         let Some(statuses) = statuses else { return false };
         let Some(first) = statuses.first() else { return false };
@@ -127,7 +127,7 @@ impl World {
 
     /// What an operator does whose audit finds a record that differs where no hash has told: the record was not used
     /// since, or the log ends before the next checkpoint. The replica that differs takes its state from the leader.
-    fn resync_who_differs(&mut self) {
+    pub(crate) fn resync_who_differs(&mut self) {
         let statuses: Option<Vec<_>> = self.sound().map(Driver::status).collect();
         let at_rest = statuses.is_some_and(|all| {
             let first = all.first().map(|one| one.applied.position).unwrap_or_default();
@@ -168,7 +168,7 @@ impl World {
         self.schedule(index);
     }
 
-    fn converge(&mut self) {
+    pub(crate) fn converge(&mut self) {
         let until = self.now.us() + CONVERGE_US_MAX;
         let mut next_look = self.now.us();
         loop {
@@ -185,7 +185,7 @@ impl World {
         }
     }
 
-    fn check(&self) {
+    pub(crate) fn check(&self) {
         let mut tables: Vec<(u64, &Driver)> =
             self.sound().map(|driver| (digest(&driver.table), driver)).collect();
         let (first, driver) = tables.remove(0);

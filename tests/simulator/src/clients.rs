@@ -7,8 +7,9 @@ use proto::store::{LeaderHint, PipelineRequest};
 use store_client::link::{self, Act};
 use store_core::Role;
 
+use crate::answers::{Answered, StreamId};
 use crate::driver::Driver;
-use crate::kv_service::{Answered, Known, StreamId};
+use crate::kv_service::Known;
 use crate::time::{MS, Micros, SECOND};
 use crate::world::{Event, World};
 
@@ -141,7 +142,13 @@ impl World {
         let status = up.node.status();
         let (leads, version) = (status.role == Role::Leader, status.applied.version);
         let known = Known { wall_ms, is_non_member: up.is_non_member(), leads, version };
-        if let Some(answered) = up.kv_service.take(stream, request, known) {
+        let is_non_member = up.is_non_member();
+        up.cross.iter().for_each(|cross| cross.host.set_non_member(is_non_member));
+        let answered = match &up.cross {
+            Some(cross) => self.tasks.inside(|| up.kv_service.take_on_ring(stream, request, cross)),
+            None => up.kv_service.take(stream, request, known),
+        };
+        if let Some(answered) = answered {
             self.answer(node, answered);
         }
         self.schedule(node);

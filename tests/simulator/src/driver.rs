@@ -15,11 +15,14 @@ use store_engine::{
     Answer, Applier, ApplierJob, ApplierOut, BallotWriter, Clock as _, Error, Job, Node, NodeConfig, NodeOut,
     OpenConfig, Pause, Policy, RequestId, Reserve, Snapshots, Status, Streaming, ToPeer, Writer, WriterJob,
 };
+use store_log::BootId;
 use store_log::sim::SimDisk;
-use store_log::{BootId, ClusterId, Identity};
 
+use crate::crossing::CrossSide;
 use crate::fetching::Fetching;
-use crate::kv_service::{Answered, KvService, NodeResponse};
+use crate::folder::{first_member, identity};
+use crate::kv_service::{KvService, NodeResponse};
+use crate::made::Made;
 use crate::network::{Heard, Packet, Told};
 use crate::oracle::Oracle;
 use crate::peer_connections::PeerConnections;
@@ -41,22 +44,11 @@ const SHORTAGE_TICKS: u32 = 5;
 /// So many entries at the end of a log that was recovered are compared with what was appended.
 const TAIL_ENTRIES: u64 = 64;
 
-/// What a turn brought to others.
-#[derive(Debug, Default)]
-pub(crate) struct Made {
-    pub(crate) packets: Vec<Packet>,
-    pub(crate) answers: Vec<Answered>,
-    /// The node wants a snapshot from this other one.
-    pub(crate) fetch: Option<(NodeId, store_core::Position)>,
-    /// What the operator is told, by the number of the request.
-    pub(crate) told: Vec<(u64, Answer)>,
-    /// What the publisher is told.
-    pub(crate) published: Vec<(RequestId, NodeResponse)>,
-}
-
 /// A node.
 pub(crate) struct Driver {
     pub(crate) index: usize,
+    /// Its group.
+    group: GroupId,
     /// Who its folder says it is.
     pub(crate) member: Member,
     /// Who it was before its folder was lost, while the group may still count on that one.
@@ -116,6 +108,8 @@ pub(crate) struct Up {
     /// What came from peers and stages.
     inbox: Vec<Job>,
     pub(crate) kv_service: KvService,
+    /// What drives transactions over several groups, on a ring.
+    pub(crate) cross: Option<CrossSide>,
     writes: VecDeque<WriterJob>,
     ballots: VecDeque<Ballot>,
     applies: VecDeque<ApplierJob>,
@@ -139,6 +133,11 @@ impl Up {
     pub(crate) fn takes(&mut self, packet: &Packet, heard: Option<&Heard>) -> bool {
         let node = &self.node;
         self.lines.takes(packet, heard.map(|heard| &heard.job), || node.status())
+    }
+
+    /// The driver of transactions over several groups has something for the node.
+    fn asks_node(&self) -> bool {
+        self.cross.as_ref().is_some_and(|cross| cross.host.has_appends())
     }
 
     /// It is in no part of the group, as far as it knows, and serves nobody.
@@ -167,7 +166,8 @@ impl Up {
             return;
         }
         let table = self.node.status().quarantine.is_none().then_some(table);
-        made.answers.extend(self.kv_service.answer(request_id, NodeResponse::Answer(answer), table));
+        let told = NodeResponse::Answer(answer);
+        made.answers.extend(self.kv_service.answer(request_id, told, table, self.cross.as_ref()));
     }
 
     /// Carries what the node has for its peers.
@@ -195,38 +195,37 @@ impl Up {
     }
 }
 
-/// The identity of a node's folder.
-pub(crate) fn identity(node: NodeId) -> Identity {
-    let cluster = ClusterId::new(b"simulated").expect("a name of a cluster");
-    Identity { cluster, group: GroupId(1), node, state_machine_version: 1 }
-}
-
-/// The first member on a node.
-pub(crate) fn first_member(index: usize) -> Member {
-    let node = index as u64 + 1;
-    Member { node: NodeId(node), incarnation: Incarnation(100 + node) }
-}
-
 impl Driver {
     /// An initial member of the group, bootstrapped.
-    pub(crate) fn bootstrap(index: usize, members: &proto::store::Membership, clock: NodeClock) -> Driver {
-        let driver = Driver::bare(index, clock);
+    pub(crate) fn bootstrap(
+        (group, index): (GroupId, usize),
+        members: &proto::store::Membership,
+        clock: NodeClock,
+    ) -> Driver {
+        let driver = Driver::bare((group, index), clock);
         let (member, boot) = (driver.member, BootId::new(b"boot 0").expect("a boot id"));
-        store_engine::bootstrap(&*driver.disk, &identity(member.node), member.incarnation, &boot, members)
-            .expect("a new disk can be bootstrapped");
+        store_engine::bootstrap(
+            &*driver.disk,
+            &identity(group, member.node),
+            member.incarnation,
+            &boot,
+            members,
+        )
+        .expect("a new disk can be bootstrapped");
         driver
     }
 
     /// A node outside the group, with an empty folder that can be let in.
-    pub(crate) fn spare(index: usize, clock: NodeClock) -> Driver {
-        let driver = Driver::bare(index, clock);
+    pub(crate) fn spare((group, index): (GroupId, usize), clock: NodeClock) -> Driver {
+        let driver = Driver::bare((group, index), clock);
         driver.join();
         driver
     }
 
-    fn bare(index: usize, clock: NodeClock) -> Driver {
+    fn bare((group, index): (GroupId, usize), clock: NodeClock) -> Driver {
         Driver {
             index,
+            group,
             member: first_member(index),
             ghost: None,
             disk: Arc::new(SimDisk::new()),
@@ -253,7 +252,7 @@ impl Driver {
     fn join(&self) {
         let boot = BootId::new(format!("boot {}", self.boots).as_bytes()).expect("a boot id");
         let Member { node, incarnation } = self.member;
-        store_engine::join(&*self.disk, &identity(node), incarnation, &boot)
+        store_engine::join(&*self.disk, &identity(self.group, node), incarnation, &boot)
             .expect("a new disk can be made a member's");
     }
 
@@ -299,7 +298,7 @@ impl Driver {
         let program = config.state_machine_version;
         let opened = store_engine::open(OpenConfig {
             disk: Arc::clone(&self.disk),
-            identity: identity(self.member.node),
+            identity: identity(self.group, self.member.node),
             boot_id: BootId::new(format!("boot {}", self.boots).as_bytes()).expect("a boot id"),
             log: store_log::Options { preallocate_bytes: PREALLOCATE_BYTES, ..store_log::Options::default() },
             table: self.table.clone(),
@@ -334,6 +333,7 @@ impl Driver {
             reads: BTreeMap::new(),
             inbox: Vec::new(),
             kv_service: KvService::default(),
+            cross: None,
             writes: VecDeque::new(),
             ballots: VecDeque::new(),
             applies: VecDeque::new(),
@@ -410,7 +410,7 @@ impl Driver {
     pub(crate) fn due(&mut self, into: &mut Vec<Stage>) {
         let Some(up) = &mut self.up else { return };
         let busy = [
-            (Stage::Node, !up.inbox.is_empty() || up.kv_service.has_work()),
+            (Stage::Node, !up.inbox.is_empty() || up.kv_service.has_work() || up.asks_node()),
             (Stage::Writer, !up.writes.is_empty()),
             (Stage::Ballots, !up.ballots.is_empty()),
             (Stage::Applier, !up.applies.is_empty() || up.applier_has_more),
@@ -461,6 +461,9 @@ impl Driver {
     fn poll_node(&mut self, planted: Planted, oracle: &mut Oracle, made: &mut Made) -> Result<(), Error> {
         let up = self.up.as_mut().expect("it runs");
         let mut jobs = std::mem::take(&mut up.inbox);
+        if let Some(cross) = &up.cross {
+            cross.host.take_appends().for_each(|(append, waits)| up.kv_service.append(append, waits));
+        }
         up.kv_service.jobs(&mut jobs, &mut made.answers);
         for job in &jobs {
             match job {
@@ -491,11 +494,20 @@ impl Driver {
                     violated("committed is immutable", format!("{} must stop: {fatal:?}", self.member.node));
                 }
                 NodeOut::Fatal(_) => self.gone = Some("it must stop".to_owned()),
-                NodeOut::Quarantined(None) => self.wrong = false,
+                NodeOut::Quarantined(None) => {
+                    self.wrong = false;
+                    up.cross.iter().for_each(|cross| cross.host.set_quarantined(false));
+                }
                 NodeOut::Answer { request_id, answer } => up.answer(request_id, answer, &self.table, made),
                 NodeOut::Members(membership) => up.lines.members(membership),
-                NodeOut::Role(view) => up.leads = view.role == Role::Leader,
-                NodeOut::Quarantined(Some(_)) | NodeOut::TransferFailed | NodeOut::Report(_) => {}
+                NodeOut::Role(view) => {
+                    up.leads = view.role == Role::Leader;
+                    up.cross.iter().for_each(|cross| cross.host.leads(view));
+                }
+                NodeOut::Quarantined(Some(_)) => {
+                    up.cross.iter().for_each(|cross| cross.host.set_quarantined(true));
+                }
+                NodeOut::TransferFailed | NodeOut::Report(_) => {}
                 NodeOut::Peer(out) => up.carry(self.member, out, made)?,
             }
         }
@@ -527,6 +539,7 @@ impl Driver {
                         let node = self.member.node;
                         format!("{node} runs version {} and has applied by {}", up.program, applied.version)
                     });
+                    up.cross.iter().for_each(|cross| cross.host.has_applied(applied));
                     up.inbox.push(Job::Applied(applied));
                 }
                 ApplierOut::Imported(imported) => {
@@ -542,7 +555,8 @@ impl Driver {
                     made.published.push((request_id, NodeResponse::Reply(reply)));
                 }
                 ApplierOut::Answer { request_id, reply } => {
-                    made.answers.extend(up.kv_service.answer(request_id, NodeResponse::Reply(reply), None));
+                    let told = NodeResponse::Reply(reply);
+                    made.answers.extend(up.kv_service.answer(request_id, told, None, up.cross.as_ref()));
                 }
                 ApplierOut::Paused(Pause::Audit { .. }) => unreachable!("nobody asks for an audit here"),
                 ApplierOut::Paused(Pause::Snapshot { position, number }) => {

@@ -22,7 +22,7 @@ use store_client::link::{self, Act, Body, Link, Next, Options};
 use store_client::pipeline::{Kind, Pipelined};
 use store_client::{Error, Got, Group, Page, Range, Refusal, Store, pipeline};
 
-use crate::kv_service::StreamId;
+use crate::answers::StreamId;
 use crate::time::{MS, Micros, Now, SECOND};
 
 /// How long an operation waits for its answer.
@@ -34,6 +34,7 @@ const STALL_US: Micros = SECOND;
 /// The same, of a client that stays: longer than it takes to elect another leader.
 const STALL_US_STAYING: Micros = 4 * SECOND;
 
+/// The only group, where there is no ring.
 const ROUTE: Route = Route::to(1, 1);
 
 /// What a client and the world share of a handle.
@@ -42,6 +43,7 @@ struct Side {
     /// Something was asked that the link has not turned to yet.
     is_asked: AtomicBool,
     now: Now,
+    route: Route,
 }
 
 impl Side {
@@ -62,12 +64,12 @@ pub(crate) struct SimStore {
 
 impl Pipelined for SimStore {
     fn route(&self) -> Route {
-        ROUTE
+        self.side.route
     }
 
     async fn ask(&self, kind: Kind, request: Request) -> Result<Response, Error> {
         // No await before this: the first poll of an operation takes its place in the order.
-        let answer = self.side.lock().ask(kind, Body::of(request, &ROUTE), self.side.moment())?;
+        let answer = self.side.lock().ask(kind, Body::of(request, &self.side.route), self.side.moment())?;
         self.side.is_asked.store(true, Ordering::Relaxed);
         answer.await.unwrap_or_else(|_| Err(Error::Unknown { message: "the run has ended".to_owned() }))
     }
@@ -76,11 +78,11 @@ impl Pipelined for SimStore {
 #[async_trait::async_trait]
 impl Store for SimStore {
     fn group_of(&self, _key: &[u8]) -> Group {
-        ROUTE.group
+        self.side.route.group
     }
 
     fn groups(&self) -> Vec<Group> {
-        vec![ROUTE.group]
+        vec![self.side.route.group]
     }
 
     async fn get(&self, key: Bytes, freshness: Freshness) -> Result<Got, Error> {
@@ -143,18 +145,24 @@ pub(crate) struct Handle {
 impl Handle {
     /// Its operations wait for their answers for `patience`.
     pub(crate) fn new(patience: Micros, now: Now) -> Handle {
-        Handle::with(patience, STALL_US, now)
+        Handle::with(patience, STALL_US, now, ROUTE)
+    }
+
+    /// The same, on a group of a ring.
+    pub(crate) fn on_group(group: Group, patience: Micros, now: Now) -> Handle {
+        Handle::with(patience, STALL_US, now, Route::to(group, 1))
     }
 
     /// One that stays where it is for longer, whatever happens to the node there.
     pub(crate) fn staying(patience: Micros, now: Now) -> Handle {
-        Handle::with(patience, STALL_US_STAYING, now)
+        Handle::with(patience, STALL_US_STAYING, now, ROUTE)
     }
 
-    fn with(patience: Micros, stall: Micros, now: Now) -> Handle {
+    fn with(patience: Micros, stall: Micros, now: Now, route: Route) -> Handle {
         let options =
             Options { deadline: Duration::from_micros(patience), stall: Duration::from_micros(stall) };
-        let side = Side { link: Mutex::new(Link::new(options)), is_asked: AtomicBool::new(false), now };
+        let side =
+            Side { link: Mutex::new(Link::new(options)), is_asked: AtomicBool::new(false), now, route };
         Handle { side: Arc::new(side), open: None, is_far: false, alarm: 0 }
     }
 
@@ -171,7 +179,7 @@ impl Handle {
     /// What the world is to do now. The next turn is due at [`Handle::alarm`].
     pub(crate) fn turn(&mut self) -> Vec<Act> {
         let (mut link, now) = (self.side.lock(), self.side.moment());
-        let acts = link.turn(|| ROUTE, now);
+        let acts = link.turn(|| self.side.route, now);
         self.alarm = u64::try_from(link.wakes_at(now).as_micros()).unwrap_or(Micros::MAX);
         acts
     }

@@ -2,25 +2,23 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use proto::store::pipeline_response::Response;
-use proto::store::{Failure, FailureReason, LeaderHint, PipelineRequest, PipelineResponse, Route};
+use futures::channel::oneshot;
+use proto::store::pipeline_request::Request;
+use proto::store::{Failure, FailureReason, PipelineRequest, PipelineResponse, Route};
 use store_client::failure::failure;
-use store_core::{Epoch, MemberChange, NodeId, Offset};
-use store_db::Table as _;
+use store_core::{Epoch, MemberChange, Offset};
+use store_cross::Append;
+use store_cross::gate::{Named, is_locked};
 pub(crate) use store_engine::front::NodeResponse;
 use store_engine::front::{self, Admitted, PendingRequest, Standing, Stream, Waiting};
 use store_engine::{Answer, ChangeRequest, Job, RequestId};
 
+use crate::answers::{Answered, StreamId, hint, quarantined, read, refusal};
+use crate::crossing::CrossSide;
 use crate::table::SimTable;
-
-/// A client's stream, unique over a run.
-pub(crate) type StreamId = u64;
 
 /// Of what comes on no client's stream.
 const NO_STREAM: StreamId = 0;
-
-/// An answer, and on which stream.
-pub(crate) type Answered = (StreamId, PipelineResponse);
 
 /// What the node knows of itself as a request comes.
 #[derive(Clone, Copy, Debug)]
@@ -54,13 +52,17 @@ impl Standing for Known {
 }
 
 /// The `Kv` service of one life of a node.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct KvService {
     streams: BTreeMap<StreamId, Stream>,
     /// Whose a request is: its stream, and the stream's number for it.
     requests: BTreeMap<RequestId, (StreamId, u32)>,
     /// The publisher's requests.
     publishers: BTreeSet<RequestId>,
+    /// What the driver of transactions over several groups waits for.
+    appends: BTreeMap<RequestId, oneshot::Sender<NodeResponse>>,
+    /// Named writes under way, by stream, on a ring.
+    named: BTreeMap<StreamId, Named>,
     /// The operator's requests, by request id.
     changes: BTreeMap<RequestId, u64>,
     /// The last request id given out.
@@ -70,7 +72,7 @@ pub(crate) struct KvService {
 }
 
 impl KvService {
-    /// A request has come. What is wrong with it is said at once.
+    /// A request has come to the node of the only group. What is wrong with it is said at once.
     pub(crate) fn take(
         &mut self,
         stream: StreamId,
@@ -78,26 +80,82 @@ impl KvService {
         known: Known,
     ) -> Option<Answered> {
         let number = request.number;
-        let admitted = match front::admit(request, &known) {
-            Ok(admitted) => admitted,
-            Err(failure) => {
-                let response = Some(Response::Failure(failure));
+        match front::admit(request, &known) {
+            Ok(admitted) => self.admitted(stream, number, admitted, None),
+            Err(refused) => Some(refusal(stream, number, refused)),
+        }
+    }
+
+    /// The same, on a ring.
+    pub(crate) fn take_on_ring(
+        &mut self,
+        stream: StreamId,
+        request: PipelineRequest,
+        cross: &CrossSide,
+    ) -> Option<Answered> {
+        let number = request.number;
+        if let Some(Request::Finish(finish)) = &request.request {
+            cross.ending(finish);
+        }
+        self.named.entry(stream).or_default().note(&request, cross.host.wall_ms());
+        match front::admit(request, &*cross.host) {
+            Ok(admitted) => self.admitted(stream, number, admitted, Some(cross)),
+            Err(refused) => {
+                self.named.entry(stream).or_default().forget(number);
+                Some(refusal(stream, number, refused))
+            }
+        }
+    }
+
+    fn admitted(
+        &mut self,
+        stream: StreamId,
+        number: u64,
+        admitted: Admitted,
+        cross: Option<&CrossSide>,
+    ) -> Option<Answered> {
+        let request_id = RequestId(self.request_ids + 1);
+        let (job, asked) = match (admitted, cross) {
+            (Admitted::Write(command), _) => {
+                (Some(Job::Write { request_id, command }), PendingRequest::Write)
+            }
+            (Admitted::End(command), _) => {
+                (Some(Job::WriteAnyway { request_id, command }), PendingRequest::Write)
+            }
+            (Admitted::Read(asked), _) => (Some(Job::Read { request_id }), asked),
+            (Admitted::Cross(txn, identity), Some(cross)) => {
+                cross.txn(request_id, txn, identity);
+                (None, PendingRequest::Write)
+            }
+            (Admitted::Prepare(request), Some(cross)) => {
+                cross.prepare(request_id, request);
+                (None, PendingRequest::Write)
+            }
+            (Admitted::Ask(asked), Some(cross)) => {
+                let response = Some(cross.answer(&asked));
                 return Some((stream, PipelineResponse { number, response }));
             }
-        };
-        let request_id = RequestId(self.request_ids + 1);
-        let (job, asked) = match admitted {
-            Admitted::Write(command) => (Job::Write { request_id, command }, PendingRequest::Write),
-            Admitted::Read(asked) => (Job::Read { request_id }, asked),
-            Admitted::Cross(..) | Admitted::Prepare(_) | Admitted::End(_) | Admitted::Ask(_) => {
-                unreachable!("the simulated ring has one shard")
+            (Admitted::Cross(..) | Admitted::Prepare(_) | Admitted::Ask(_), None) => {
+                unreachable!("there is one group")
             }
         };
         let place = self.streams.entry(stream).or_default().enter(Waiting { number, asked })?;
         self.request_ids += 1;
         self.requests.insert(request_id, (stream, place));
-        self.came.push((stream, job));
+        self.came.extend(job.map(|job| (stream, job)));
         None
+    }
+
+    /// The driver of transactions over several groups has something for the log.
+    pub(crate) fn append(&mut self, append: Append, waits: oneshot::Sender<NodeResponse>) {
+        self.request_ids += 1;
+        let request_id = RequestId(self.request_ids);
+        self.appends.insert(request_id, waits);
+        let job = match append {
+            Append::Write(command) => Job::Write { request_id, command },
+            Append::WriteAnyway(command) => Job::WriteAnyway { request_id, command },
+        };
+        self.came.push((NO_STREAM, job));
     }
 
     /// The operator asks for a change of members.
@@ -136,9 +194,14 @@ impl KvService {
     pub(crate) fn jobs(&mut self, into: &mut Vec<Job>, answers: &mut Vec<Answered>) {
         for (stream, job) in std::mem::take(&mut self.came) {
             if self.streams.get(&stream).is_some_and(Stream::is_broken) {
-                let (Job::Write { request_id, .. } | Job::Read { request_id }) = job else { continue };
+                let (Job::Write { request_id, .. }
+                | Job::WriteAnyway { request_id, .. }
+                | Job::Read { request_id }) = job
+                else {
+                    continue;
+                };
                 let refused = Answer::NotLeader { epoch: Epoch(0), leader: None };
-                answers.extend(self.answer(request_id, NodeResponse::Answer(refused), None));
+                answers.extend(self.answer(request_id, NodeResponse::Answer(refused), None, None));
             } else {
                 into.push(job);
             }
@@ -156,29 +219,43 @@ impl KvService {
         request_id: RequestId,
         told: NodeResponse,
         table: Option<&SimTable>,
+        cross: Option<&CrossSide>,
     ) -> Option<Answered> {
+        if let Some(waits) = self.appends.remove(&request_id) {
+            // Whoever waited may have given up.
+            let _ = waits.send(told);
+            return None;
+        }
         let (stream, place) = self.requests.remove(&request_id)?;
         let waiting = self.streams.get_mut(&stream)?.take(place, &told)?;
         let response = match told {
-            NodeResponse::Answer(Answer::ReadReady { at }) => match table {
-                Some(table) => read(table, &waiting.asked, at),
-                None => Response::Failure(failure(FailureReason::NotServing, "this replica is quarantined")),
-            },
+            NodeResponse::Answer(Answer::ReadReady { at }) => {
+                match (table.map(|table| read(table, &waiting.asked, at)), cross) {
+                    (Some(response), Some(cross)) if is_locked(&response) => {
+                        self.wait(stream, waiting, at, cross);
+                        return None;
+                    }
+                    (Some(response), _) => response,
+                    (None, _) => quarantined(),
+                }
+            }
             told => front::response_of(told, hint),
         };
+        if let Some(cross) = cross {
+            self.named.entry(stream).or_default().tried(waiting.number, &response, &cross.host.gate);
+        }
         Some((stream, PipelineResponse { number: waiting.number, response: Some(response) }))
     }
-}
 
-fn hint(leader: Option<NodeId>, epoch: Epoch) -> Option<LeaderHint> {
-    let node = leader?.0;
-    Some(LeaderHint { node, address: format!("node-{node}"), epoch: epoch.0 })
-}
-
-/// Runs a read that may run.
-fn read(table: &SimTable, asked: &PendingRequest, at: Offset) -> Response {
-    let mut answers = Vec::new();
-    let ran = table.read(|read| front::reads::run(read, &[(asked, at)], usize::MAX, &mut answers));
-    ran.expect("a table in memory can be read");
-    answers.pop().expect("a read has one answer")
+    /// Lets a read wait for the transactions over several groups that are in its way.
+    fn wait(&mut self, stream: StreamId, waiting: Waiting, at: Offset, cross: &CrossSide) {
+        let asked = waiting.asked.clone();
+        let place = self.streams.get_mut(&stream).and_then(|stream| stream.reenter(waiting));
+        if let Some(place) = place {
+            self.request_ids += 1;
+            let request_id = RequestId(self.request_ids);
+            self.requests.insert(request_id, (stream, place));
+            cross.patient(request_id, asked, at);
+        }
+    }
 }

@@ -28,12 +28,14 @@
 //! Leaves out: LMDB (its form in memory is used: a machine crash loses it whole), gRPC, threads,
 //! and faults of more than a minority of disks.
 
+mod answers;
 mod bus;
 mod changes;
 mod check;
 mod clients;
 mod clocks;
 mod counters;
+mod crossing;
 mod delivery;
 mod driver;
 mod electorate;
@@ -41,6 +43,7 @@ mod fault_injection;
 pub mod faults;
 mod feed;
 mod fetching;
+mod folder;
 mod handle;
 mod hangs;
 pub mod history;
@@ -48,6 +51,7 @@ mod holds;
 pub mod hunt;
 mod kv_service;
 mod linear;
+mod made;
 mod network;
 mod newcomers;
 mod nodes;
@@ -62,6 +66,7 @@ mod publishing;
 mod pulse;
 mod readers;
 mod registers;
+pub mod ring;
 mod roaming;
 pub mod run;
 pub mod score;

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use clap::Parser;
 use feira_simulator::hunt::Hunt;
+use feira_simulator::ring::{RingPlan, hunt_rings, run_ring};
 use feira_simulator::shrink::{reduced, shrink};
 use feira_simulator::{Kind, Outcome, Plan, Planted, run};
 
@@ -36,6 +37,9 @@ struct Arguments {
     /// With FEIRA_SEED: so many operations
     #[arg(long, value_name = "N")]
     operations: Option<u32>,
+    /// Rings of several groups, with transactions over them
+    #[arg(long, conflicts_with_all = ["only", "faults", "operations", "plant_early_ack"])]
+    ring: bool,
     /// A deliberate bug of the simulator's driver, which must be caught (acks before the log is written)
     #[arg(long)]
     plant_early_ack: bool,
@@ -62,6 +66,8 @@ impl Arguments {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = match std::env::var("FEIRA_SEED") {
+        Ok(seed) if arguments.ring => play_ring(&seed),
+        Err(_) if arguments.ring => Ok(hunt_on_rings(&arguments)),
         Ok(seed) => play(&arguments, &seed),
         Err(_) => hunt(&arguments),
     };
@@ -125,6 +131,47 @@ fn tell(outcome: &Outcome) {
     for line in &outcome.lines {
         println!("    {line}");
     }
+}
+
+/// Plays one seed of a ring, watched.
+fn play_ring(seed: &str) -> Result<bool, String> {
+    let seed = seed.parse().map_err(|_| format!("FEIRA_SEED={seed:?} is not a number"))?;
+    let plan = RingPlan::of_seed(seed);
+    println!(
+        "seed {seed}: {} groups, {} clients, {} operations each",
+        plan.groups.len(),
+        plan.clients,
+        plan.operations
+    );
+    for (at, group) in plan.groups.iter().enumerate() {
+        println!("group {}:", at + 1);
+        tell_plan(group);
+    }
+    let outcome = run_ring(plan, true);
+    println!("{} events, trace {:016x}; {:?}", outcome.events, outcome.trace, outcome.score);
+    let Some(violation) = &outcome.violation else { return Ok(true) };
+    for line in &outcome.lines {
+        println!("    {line}");
+    }
+    println!("seed {seed} broke: {violation}, at {} simulated ms", outcome.ended_at / 1_000);
+    Ok(false)
+}
+
+/// Runs many seeds of rings.
+fn hunt_on_rings(arguments: &Arguments) -> bool {
+    let seeds = arguments.from..arguments.from + arguments.seeds;
+    let jobs = arguments.jobs.unwrap_or(std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN));
+    let begun = Instant::now();
+    let (tally, failures) = hunt_rings(seeds, jobs, !arguments.keep_going, |outcome| {
+        if let Some(violation) = &outcome.violation {
+            println!("seed {}: {violation}", outcome.seed);
+        }
+    });
+    println!("{tally}");
+    println!("{} seeds in {:.2} min", tally.runs, begun.elapsed().as_secs_f64() / 60.0);
+    let shortfalls = tally.shortfalls();
+    shortfalls.iter().for_each(|shortfall| println!("too little: {shortfall}"));
+    failures.is_empty() && shortfalls.is_empty()
 }
 
 /// Runs many seeds.

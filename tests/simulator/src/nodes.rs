@@ -5,7 +5,7 @@
 use store_core::Member;
 use store_engine::{Error, Job};
 
-use crate::driver::Made;
+use crate::made::Made;
 use crate::stage::Stage;
 use crate::time::{MS, Micros, SECOND};
 use crate::violation::violated;
@@ -63,7 +63,8 @@ impl World {
         self.trace.event(self.now.us(), 1, node as u64, stage.slot() as u64);
         let (messages_max, planted) = (self.random.usize(1..5), self.plan.planted);
         let mut made = Made::default();
-        let polled = self.drivers[node].poll(stage, messages_max, planted, &mut self.oracle, &mut made);
+        let (driver, oracle) = (&mut self.drivers[node], &mut self.oracle);
+        let polled = self.tasks.inside(|| driver.poll(stage, messages_max, planted, oracle, &mut made));
         self.carry(node, made);
         match polled {
             Err(error) => self.failed(node, &error),
@@ -155,6 +156,7 @@ impl World {
                     self.drivers[node].status().is_some_and(|status| status.maybe_lost_tail);
                 self.trace
                     .say(self.now.us(), || format!("node {} starts (suspect: {maybe_lost_tail})", node + 1));
+                self.start_cross(node);
                 let boot = self.drivers[node].boot;
                 self.agenda.add(self.now.us() + self.random.u64(..TICK_US), Event::Tick { node, boot });
                 for peer in (0..nodes).filter(|peer| *peer != node) {

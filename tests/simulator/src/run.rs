@@ -63,13 +63,23 @@ fn quiet_panics() {
 /// Plays a plan. `watch`: keep the last events in words.
 #[must_use]
 pub fn run(plan: Plan, watch: bool) -> Outcome {
-    quiet_panics();
     let seed = plan.seed;
+    guarded(seed, || World::new(plan, watch), World::play, |world, violation| outcome(seed, world, violation))
+}
+
+/// Plays something that was made for it: a panic of its is told as what was broken.
+pub(crate) fn guarded<W, O>(
+    seed: u64,
+    make: impl FnOnce() -> W,
+    play: impl FnOnce(&mut W),
+    told: impl FnOnce(&W, Option<Violation>) -> O,
+) -> O {
+    quiet_panics();
     RUNNING.set(Some(String::new()));
     fastrand::seed(seed);
     store_client::simulate_now_ms(Some(crate::time::WALL_MS_FIRST));
-    let mut world = World::new(plan, watch);
-    let played = catch_unwind(AssertUnwindSafe(|| world.play()));
+    let mut world = make();
+    let played = catch_unwind(AssertUnwindSafe(|| play(&mut world)));
     let place = RUNNING.take().unwrap_or_default();
     let violation = match played {
         Err(panic) => {
@@ -83,7 +93,15 @@ pub fn run(plan: Plan, watch: bool) -> Outcome {
         }
         Ok(()) => None,
     };
-    let outcome = Outcome {
+    let outcome = told(&world, violation);
+    // What clients still hold may panic when it is dropped in the middle of something; nobody needs it any more.
+    drop(catch_unwind(AssertUnwindSafe(|| drop(world))));
+    store_client::simulate_now_ms(None);
+    outcome
+}
+
+fn outcome(seed: u64, world: &World, violation: Option<Violation>) -> Outcome {
+    Outcome {
         seed,
         violation,
         ended_at: world.now.us(),
@@ -98,9 +116,5 @@ pub fn run(plan: Plan, watch: bool) -> Outcome {
             .fold((0, 0), |(t, i), driver| (t + driver.taken, i + driver.installed)),
         met: world.met.clone(),
         history: world.notes.take(),
-    };
-    // What clients still hold may panic when it is dropped in the middle of something; nobody needs it any more.
-    drop(catch_unwind(AssertUnwindSafe(|| drop(world))));
-    store_client::simulate_now_ms(None);
-    outcome
+    }
 }

@@ -37,6 +37,8 @@ impl Wake for Alarm {
 struct Task {
     future: Option<Pin<Box<dyn Future<Output = ()>>>>,
     alarm: Arc<Alarm>,
+    /// It belongs to a node, and nobody waits for its end.
+    is_aside: bool,
 }
 
 /// Appointments made and not yet taken to the agenda.
@@ -85,10 +87,19 @@ impl Tasks {
     }
 
     pub(crate) fn spawn(&mut self, future: impl Future<Output = ()> + 'static) {
+        self.running += 1;
+        self.add(Box::pin(future), false);
+    }
+
+    /// Runs a node's own task, which is not among those that run.
+    pub(crate) fn spawn_aside(&mut self, future: Pin<Box<dyn Future<Output = ()>>>) {
+        self.add(future, true);
+    }
+
+    fn add(&mut self, future: Pin<Box<dyn Future<Output = ()>>>, is_aside: bool) {
         let task = self.tasks.len();
         let alarm = Arc::new(Alarm { task, queue: Arc::clone(&self.queue), queued: AtomicBool::new(true) });
-        self.tasks.push(Task { future: Some(Box::pin(future)), alarm });
-        self.running += 1;
+        self.tasks.push(Task { future: Some(future), alarm, is_aside });
         lock(&self.queue).push(task);
     }
 
@@ -117,7 +128,7 @@ impl Tasks {
                 let Some(future) = &mut task.future else { continue };
                 if let Poll::Ready(()) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
                     task.future = None;
-                    self.running -= 1;
+                    self.running -= usize::from(!task.is_aside);
                 }
             }
         }

@@ -120,6 +120,11 @@ impl<E> Agenda<E> {
         self.heap.push(Reverse(Entry { at, number: self.scheduled, event: Box::new(event) }));
     }
 
+    /// When the next thing happens.
+    pub(crate) fn next_at(&self) -> Option<Micros> {
+        self.heap.peek().map(|Reverse(entry)| entry.at)
+    }
+
     pub(crate) fn next(&mut self) -> Option<(Micros, E)> {
         self.heap.pop().map(|Reverse(entry)| (entry.at, *entry.event))
     }

@@ -11,16 +11,18 @@ use bytes::Bytes;
 use futures::channel::oneshot;
 use proto::store::{BusMessage, Member as WireMember, Membership, PipelineRequest, PipelineResponse};
 use store_client::link;
-use store_core::{MemberChange, NodeId, Role};
+use store_core::{GroupId, MemberChange, NodeId, Role};
 use store_engine::{Answer, Job};
 
+use crate::answers::StreamId;
 use crate::bus::Bus;
 use crate::clocks::Clocks;
-use crate::driver::{Driver, first_member};
+use crate::crossing::Place;
+use crate::driver::Driver;
 use crate::faults::Kind;
 use crate::feed;
+use crate::folder::first_member;
 use crate::handle::{Handle, SimStore};
-use crate::kv_service::StreamId;
 use crate::network::{Body, Heard, Network, Packet};
 use crate::operator::Operator;
 use crate::oracle::Oracle;
@@ -191,24 +193,38 @@ pub(crate) struct World {
     pub(crate) met: Vec<Kind>,
     pub(crate) starts: u64,
     pub(crate) stages: Vec<Stage>,
+    /// Which group of a ring it is; `None`: the only one.
+    pub(crate) place: Option<Place>,
 }
 
 impl World {
+    /// The world of the only group.
     pub(crate) fn new(plan: Plan, watch: bool) -> World {
-        let (now, nodes) = (Now::default(), plan.nodes + plan.spares);
+        let mut world = World::founded(plan, watch, Now::default(), None);
+        world.open_shop();
+        world.begin();
+        world
+    }
+
+    /// The nodes of a group, started.
+    pub(crate) fn founded(plan: Plan, watch: bool, now: Now, place: Option<Place>) -> World {
+        let nodes = plan.nodes + plan.spares;
+        let group = place.as_ref().map_or(GroupId(1), Place::group);
+        let owned = place.as_ref().map(Place::owned);
         let member = |index: usize| {
             let member = first_member(index);
             let address = format!("node-{}", member.node.0);
             WireMember { node: member.node.0, incarnation: member.incarnation.0, address, joined: false }
         };
-        let members = Membership { voters: (0..plan.nodes).map(member).collect(), ..Membership::default() };
+        let voters = (0..plan.nodes).map(member).collect();
+        let members = Membership { voters, owned, ..Membership::default() };
         let clocks: Vec<_> = (0..nodes).map(|_| NodeClock::new(now.clone())).collect();
         let driver = |index: usize| {
             let clock = clocks[index].clone();
             if index < plan.nodes {
-                Driver::bootstrap(index, &members, clock)
+                Driver::bootstrap((group, index), &members, clock)
             } else {
-                Driver::spare(index, clock)
+                Driver::spare((group, index), clock)
             }
         };
         let firsts: Vec<_> = (0..nodes).map(first_member).collect();
@@ -240,6 +256,7 @@ impl World {
             met: Vec::new(),
             starts: 0,
             stages: Vec::new(),
+            place,
             agenda: Agenda::new(),
             now,
             plan,
@@ -247,17 +264,17 @@ impl World {
         for node in 0..nodes {
             world.start(node);
         }
-        world.open_shop();
-        for (place, fault) in world.plan.faults.iter().enumerate() {
-            world.agenda.add(fault.at, Event::Fault(place));
-        }
-        world.begin();
         world
     }
 
-    /// What comes again and again comes for the first time.
-    fn begin(&mut self) {
-        (0..self.drivers.len()).for_each(|node| self.agenda.add(MS, Event::Publish(node)));
+    /// Faults come when they come, and what comes again and again comes for the first time.
+    pub(crate) fn begin(&mut self) {
+        for (place, fault) in self.plan.faults.iter().enumerate() {
+            self.agenda.add(fault.at, Event::Fault(place));
+        }
+        if self.place.is_none() {
+            (0..self.drivers.len()).for_each(|node| self.agenda.add(MS, Event::Publish(node)));
+        }
         self.agenda.add(SWEEP_US, Event::Operate);
         self.agenda.add(SWEEP_US, Event::Sweep);
         self.agenda.add(CLOCK_US, Event::TurnClock);
@@ -358,7 +375,7 @@ impl World {
 
     pub(crate) fn run_tasks(&mut self) {
         self.tasks.run();
-        while self.empty_mailbox() {
+        while self.empty_mailbox() | self.carry_cross() {
             self.tasks.run();
         }
         for (at, ring) in self.tasks.take_appointments() {
@@ -368,7 +385,7 @@ impl World {
     }
 
     /// Turns the links that clients have asked something.
-    fn turn_asked(&mut self) {
+    pub(crate) fn turn_asked(&mut self) {
         for handle in 0..self.handles.len() {
             if self.handles[handle].is_asked() {
                 self.turn(handle);

@@ -19,14 +19,12 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use proto::check;
-use proto::store::ask_request::Question;
 use proto::store::kv_client::KvClient;
 use proto::store::pipeline_request::Request;
 use proto::store::pipeline_response::Response;
-use proto::store::prepare_request::Part;
 use proto::store::{
-    AskAnswer, ChangesRequest, ChangesResponse, FinishAck, Finishing, Freshness, GetRequest, GetResponse,
-    Identity, LeaderHint, OutcomeResponse, PrepareAnswer, Route, Txn, TxnResponse, freshness,
+    ChangesRequest, ChangesResponse, Freshness, GetRequest, GetResponse, Identity, LeaderHint,
+    OutcomeResponse, Route, Txn, TxnResponse, freshness,
 };
 use tokio::task::JoinHandle;
 
@@ -94,30 +92,6 @@ impl Replicated {
     #[must_use]
     pub fn nodes(&self) -> Vec<String> {
         self.inner.finder.known()
-    }
-
-    /// Has the group's leader prepare branches: [`pipeline::prepare`].
-    ///
-    /// # Errors
-    /// Nobody answered in time: perhaps they are prepared.
-    pub async fn prepare(&self, parts: Vec<Part>) -> Result<Vec<PrepareAnswer>, Error> {
-        pipeline::prepare(self, parts).await
-    }
-
-    /// Has the group's leader end prepared branches: [`pipeline::finish`].
-    ///
-    /// # Errors
-    /// Nobody answered in time: perhaps they are ended.
-    pub async fn finish(&self, finishes: Vec<Finishing>) -> Result<Vec<FinishAck>, Error> {
-        pipeline::finish(self, finishes).await
-    }
-
-    /// Asks the group's leader what it decided: [`pipeline::ask`].
-    ///
-    /// # Errors
-    /// Nobody answered in time.
-    pub async fn ask_decider(&self, questions: Vec<Question>) -> Result<Vec<AskAnswer>, Error> {
-        pipeline::ask(self, questions).await
     }
 
     /// A read of whatever some replica has, when there is no leader to ask.

@@ -7,7 +7,7 @@ use proto::store::{
     Status, scan_request,
 };
 use store_client::failure::{failure, invalid};
-use store_core::Offset;
+use store_core::{Offset, mutant};
 use store_db::cross::{self, Intent};
 use store_db::{Read, query, state};
 
@@ -82,7 +82,9 @@ fn one(read: &impl Read, request: &PendingRequest, at: At) -> Result<Response, s
         return Ok(Response::Failure(early));
     }
     let intents = if at.is_prepared { in_the_way(read, request)? } else { Vec::new() };
-    if let Some(blocking) = intents.iter().find(|intent| blocks(intent, request.freshness().as_ref(), at)) {
+    let blocks =
+        |intent: &&Intent| blocks(intent, request.freshness().as_ref(), at) && !mutant!(ReadsPastLocks);
+    if let Some(blocking) = intents.iter().find(blocks) {
         let Intent { id, offset, decider_tag_hash, .. } = *blocking;
         return Ok(Response::Failure(locked(&Holder { id: Some(id), offset, decider_tag_hash })));
     }

@@ -17,8 +17,7 @@ use proto::store::{Failure, Freshness, Identity, PipelineRequest, PipelineRespon
 use store_client::failure::{invalid, status_from};
 use store_client::now_ms;
 use store_core::Offset;
-use store_cross::gate;
-use store_cross::reads::is_locked;
+use store_cross::gate::{self, is_locked};
 use store_engine::front::{Admitted, NodeResponse, PendingRequest, Waiting};
 use store_engine::{Answer, Job, RequestId};
 use tokio::task::JoinHandle;

@@ -1,6 +1,6 @@
 //! Hunts one deliberate bug of the store with the simulation of the whole system.
 //!
-//! One of `store_core::mutation` is planted, and seeds are run from 0 on, on one thread, until one breaks a promise. Prints
+//! One of `store_core::mutation` is planted, and seeds (of rings, for what rings show) are run from 0 on, on one thread, until one breaks a promise. Prints
 //! one line, for `cargo xtask mutations`:
 //!
 //! ```text
@@ -12,6 +12,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
+use feira_simulator::ring::{RingOutcome, RingPlan, run_ring};
 use feira_simulator::{Outcome, Plan, run};
 use store_core::mutation::{Mutation, plant};
 use store_keys::{Weakness, weaken};
@@ -40,10 +41,19 @@ fn main() -> ExitCode {
         _ => Weakness::None,
     });
     let begun = cpu_ms();
-    let caught = (0..seeds).map(|seed| run(Plan::of_seed(seed), false)).find(|run| run.violation.is_some());
+    let on_ring = |seed| {
+        let RingOutcome { violation, ended_at, .. } = run_ring(RingPlan::of_seed(seed), false);
+        (seed, violation, ended_at)
+    };
+    let on_one = |seed| {
+        let Outcome { violation, ended_at, .. } = run(Plan::of_seed(seed), false);
+        (seed, violation, ended_at)
+    };
+    let mut runs = (0..seeds).map(|seed| if mutation.is_of_rings() { on_ring(seed) } else { on_one(seed) });
+    let caught = runs.find(|(_, violation, _)| violation.is_some());
     let spent = cpu_ms() - begun;
     match caught {
-        Some(Outcome { seed, violation: Some(violation), ended_at, .. }) => {
+        Some((seed, Some(violation), ended_at)) => {
             let seen = violation.to_string().replace(['\t', '\n'], " ");
             println!("caught\t{name}\t{seed}\t{spent}\t{}\t{seen}", ended_at / 1_000);
         }

@@ -1,0 +1,369 @@
+//! The driver of transactions over several groups ([`store_cross`]) on a simulated replica: one for each life of it.
+//!
+//! It waits for the log by its node's queue and for the other groups by handles of its own; its tasks are its world's, and end with the
+//! life that they are of.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures::channel::oneshot;
+use futures::future::BoxFuture;
+use parking_lot::Mutex;
+use proto::hash::ring_hash;
+use proto::store::pipeline_response::Response;
+use proto::store::{
+    AskRequest, Failure, FailureReason, FinishRequest, Identity, LeaderHint, Owned, PrepareRequest, Route,
+    Txn,
+};
+use store_client::Sharded;
+use store_client::failure::failure;
+use store_core::ring::Ring;
+use store_core::{Epoch, GroupId, NodeId, Offset, Role, RoleView};
+use store_cross::gate::{Gate, Who};
+use store_cross::{Append, Cross, Host, RING_VERSION, reads};
+use store_engine::front::{NodeResponse, PendingRequest, Standing};
+use store_engine::{Applied, Clock as _, RequestId, Status};
+use tokio::sync::watch;
+
+use crate::answers::{hint, quarantined, read};
+use crate::handle::{Handle, SimStore};
+use crate::table::SimTable;
+use crate::time::{MS, Micros, NodeClock, Now};
+
+/// For so long a request waits at most, as at a server.
+const REQUEST_MS_MAX: u64 = 10_000;
+
+/// Tasks that a life of a node has begun, and its world has not taken up.
+type Begun = Arc<Mutex<Vec<BoxFuture<'static, ()>>>>;
+
+/// Handles that were made, and are for the world of a slot.
+pub(crate) type Handles = Rc<RefCell<Vec<(usize, Handle)>>>;
+
+/// A world's place on the ring.
+pub(crate) struct Place {
+    ring: Ring,
+    slot: usize,
+    handles: Handles,
+    now: Now,
+    begun: Begun,
+}
+
+/// A handle on a whole ring: one on each group, which are for the worlds of their slots.
+pub(crate) fn store_on(ring: &Ring, handles: &Handles, patience: Micros, now: &Now) -> Sharded<SimStore> {
+    let stores = ring.slots().iter().enumerate().map(|(slot, one)| {
+        let handle = Handle::on_group(one.group.0, patience, now.clone());
+        let store = handle.store();
+        handles.borrow_mut().push((slot, handle));
+        store
+    });
+    Sharded::over(ring.clone(), stores.collect())
+}
+
+impl Place {
+    pub(crate) fn new(ring: &Ring, slot: usize, handles: &Handles, now: &Now) -> Place {
+        let (handles, now) = (Rc::clone(handles), now.clone());
+        Place { ring: ring.clone(), slot, handles, now, begun: Begun::default() }
+    }
+
+    /// A handle on the whole ring, whose operations wait so long.
+    pub(crate) fn store(&self, patience: Micros) -> Sharded<SimStore> {
+        store_on(&self.ring, &self.handles, patience, &self.now)
+    }
+
+    /// Takes up what lives of nodes have begun.
+    pub(crate) fn take_begun(&self) -> Vec<BoxFuture<'static, ()>> {
+        std::mem::take(&mut *self.begun.lock())
+    }
+
+    pub(crate) fn group(&self) -> GroupId {
+        self.ring.slots()[self.slot].group
+    }
+
+    /// What the group owns.
+    pub(crate) fn owned(&self) -> Owned {
+        let arc = self.ring.arc(self.slot);
+        Owned { after: arc.after, up_to: arc.up_to, ring_version: RING_VERSION }
+    }
+}
+
+/// This replica, as the driver sees it.
+pub(crate) struct SimHost {
+    ring: Ring,
+    slot: usize,
+    node: NodeId,
+    table: SimTable,
+    clock: NodeClock,
+    pub(crate) gate: Gate,
+    role: watch::Sender<RoleView>,
+    applied: watch::Sender<Applied>,
+    stopping: watch::Sender<bool>,
+    /// By its log it is in no part of the group.
+    non_member: AtomicBool,
+    /// Its table must not be read.
+    quarantined: AtomicBool,
+    /// For the node.
+    appends: Mutex<Vec<(Append, oneshot::Sender<NodeResponse>)>>,
+    /// Answers to requests, for whoever sent them.
+    made: Mutex<Vec<(RequestId, Response)>>,
+    begun: Begun,
+    /// Its life goes on.
+    is_alive: Arc<AtomicBool>,
+}
+
+impl SimHost {
+    pub(crate) fn leads(&self, view: RoleView) {
+        self.role.send_replace(view);
+    }
+
+    pub(crate) fn has_applied(&self, applied: Applied) {
+        self.applied.send_replace(applied);
+    }
+
+    pub(crate) fn set_quarantined(&self, is: bool) {
+        self.quarantined.store(is, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_non_member(&self, is: bool) {
+        self.non_member.store(is, Ordering::Relaxed);
+    }
+
+    pub(crate) fn has_appends(&self) -> bool {
+        !self.appends.lock().is_empty()
+    }
+
+    pub(crate) fn take_appends(
+        &self,
+    ) -> impl Iterator<Item = (Append, oneshot::Sender<NodeResponse>)> + use<> {
+        std::mem::take(&mut *self.appends.lock()).into_iter()
+    }
+
+    fn put(&self, append: Append) -> oneshot::Receiver<NodeResponse> {
+        let (sender, answer) = oneshot::channel();
+        self.appends.lock().push((append, sender));
+        answer
+    }
+
+    pub(crate) fn take_made(&self) -> Vec<(RequestId, Response)> {
+        std::mem::take(&mut *self.made.lock())
+    }
+
+    fn made(&self, request_id: RequestId, response: Response) {
+        self.made.lock().push((request_id, response));
+    }
+}
+
+impl Standing for SimHost {
+    fn check_route(&self, route: Option<&Route>) -> Result<(), Failure> {
+        let mine = self.group();
+        if route.is_some_and(|route| route.group != mine) {
+            return Err(failure(FailureReason::WrongRoute, format!("this node serves group {mine}")));
+        }
+        if !self.non_member.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        Err(failure(FailureReason::NotServing, "this node is not a member of its group"))
+    }
+
+    fn is_one_of_several(&self) -> bool {
+        true
+    }
+
+    fn check_key(&self, key: &[u8]) -> Result<(), Failure> {
+        if self.ring.owner(ring_hash(key)) == self.slot {
+            return Ok(());
+        }
+        Err(failure(FailureReason::WrongRoute, "a key is of another group"))
+    }
+
+    fn check_still(&self) -> Result<(), Failure> {
+        if self.gate.is_still() {
+            return Err(failure(FailureReason::Frozen, "the group stands still"));
+        }
+        Ok(())
+    }
+
+    fn check_waiting(&self, txn: &Txn, identity: Option<&Identity>) -> Result<(), Failure> {
+        self.check_still()?;
+        let who = identity.and_then(|identity| Who::named(identity, self.wall_ms()));
+        if self.gate.admits(who.as_ref(), txn) {
+            return Ok(());
+        }
+        Err(failure(FailureReason::Locked, "an older request waits for one of these keys"))
+    }
+
+    fn leads(&self) -> bool {
+        self.role.borrow().role == Role::Leader
+    }
+
+    fn wall_ms(&self) -> i64 {
+        self.clock.wall_ms()
+    }
+
+    fn state_machine_version(&self) -> u32 {
+        self.applied.borrow().version
+    }
+}
+
+impl Host for SimHost {
+    type Table = SimTable;
+
+    fn group(&self) -> u64 {
+        self.ring.slots()[self.slot].group.0
+    }
+
+    fn node(&self) -> NodeId {
+        self.node
+    }
+
+    fn request_ms_max(&self) -> u64 {
+        REQUEST_MS_MAX
+    }
+
+    fn table(&self) -> &SimTable {
+        &self.table
+    }
+
+    fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    fn role(&self) -> watch::Receiver<RoleView> {
+        self.role.subscribe()
+    }
+
+    fn applied(&self) -> watch::Receiver<Applied> {
+        self.applied.subscribe()
+    }
+
+    fn stopping(&self) -> watch::Receiver<bool> {
+        self.stopping.subscribe()
+    }
+
+    fn leader_hint(&self, leader: Option<NodeId>, epoch: Epoch) -> Option<LeaderHint> {
+        hint(leader, epoch)
+    }
+
+    fn spawn(&self, task: BoxFuture<'static, ()>) {
+        let is_alive = Arc::clone(&self.is_alive);
+        self.begun.lock().push(Box::pin(OfLife { is_alive, task }));
+    }
+
+    async fn append(&self, append: Append) -> Result<NodeResponse, Failure> {
+        let answer = self.put(append);
+        let limit = Duration::from_millis(REQUEST_MS_MAX);
+        let unknown = || failure(FailureReason::UnknownOutcome, "no majority answered in time");
+        tokio::time::timeout(limit, answer).await.map_err(|_| unknown())?.map_err(|_| unknown())
+    }
+
+    async fn append_for_ever(&self, append: Append) -> Result<NodeResponse, Failure> {
+        let ended = |_| failure(FailureReason::UnknownOutcome, "the node has ended");
+        self.put(append).await.map_err(ended)
+    }
+}
+
+/// A task that does nothing any more when its life has ended.
+struct OfLife {
+    is_alive: Arc<AtomicBool>,
+    task: BoxFuture<'static, ()>,
+}
+
+impl Future for OfLife {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        if !self.is_alive.load(Ordering::Relaxed) {
+            return Poll::Ready(());
+        }
+        self.task.as_mut().poll(context)
+    }
+}
+
+/// The driver of one life of a replica.
+pub(crate) struct CrossSide {
+    pub(crate) host: Arc<SimHost>,
+    cross: Arc<Cross<SimHost, Sharded<SimStore>>>,
+}
+
+impl Drop for CrossSide {
+    fn drop(&mut self) {
+        self.host.is_alive.store(false, Ordering::Relaxed);
+    }
+}
+
+impl CrossSide {
+    /// Starts it. `status` is of a node that has just started. To be called where there is a clock for tasks.
+    pub(crate) fn start(
+        place: &Place,
+        node: NodeId,
+        table: &SimTable,
+        clock: &NodeClock,
+        status: &Status,
+    ) -> CrossSide {
+        let view = RoleView { role: status.role, epoch: status.epoch, leader: status.leader };
+        let host = Arc::new(SimHost {
+            ring: place.ring.clone(),
+            slot: place.slot,
+            node,
+            table: table.clone(),
+            clock: clock.clone(),
+            gate: Gate::default(),
+            role: watch::Sender::new(view),
+            applied: watch::Sender::new(status.applied),
+            stopping: watch::Sender::new(false),
+            non_member: AtomicBool::new(false),
+            quarantined: AtomicBool::new(status.quarantine.is_some()),
+            appends: Mutex::default(),
+            made: Mutex::default(),
+            begun: Arc::clone(&place.begun),
+            is_alive: Arc::new(AtomicBool::new(true)),
+        });
+        let patience = Cross::<SimHost, Sharded<SimStore>>::PARTICIPANT_MS_MAX * MS;
+        let cross = Cross::start(&host, place.store(patience)).expect("the group is on the ring");
+        CrossSide { host, cross }
+    }
+
+    pub(crate) fn ending(&self, request: &FinishRequest) {
+        self.cross.ending(request);
+    }
+
+    pub(crate) fn answer(&self, asked: &AskRequest) -> Response {
+        self.cross.answer(asked).map_or_else(Response::Failure, Response::Ask)
+    }
+
+    /// Runs a transaction over several groups: what came of it is among what was made.
+    pub(crate) fn txn(&self, request_id: RequestId, txn: Txn, identity: Option<Identity>) {
+        let (host, cross) = (Arc::clone(&self.host), Arc::clone(&self.cross));
+        self.host.spawn(Box::pin(async move {
+            let response = cross.txn(txn, identity).await.map_or_else(Response::Failure, Response::Txn);
+            host.made(request_id, response);
+        }));
+    }
+
+    /// Has branches prepared, likewise.
+    pub(crate) fn prepare(&self, request_id: RequestId, request: PrepareRequest) {
+        let (host, cross) = (Arc::clone(&self.host), Arc::clone(&self.cross));
+        self.host.spawn(Box::pin(async move {
+            let response = cross.prepare(request).await;
+            host.made(request_id, response);
+        }));
+    }
+
+    /// Runs a read until nothing is in its way, likewise.
+    pub(crate) fn patient(&self, request_id: RequestId, asked: PendingRequest, at: Offset) {
+        let host = Arc::clone(&self.host);
+        self.host.spawn(Box::pin(async move {
+            let once = |host: &SimHost| match host.quarantined.load(Ordering::Relaxed) {
+                true => quarantined(),
+                false => read(&host.table, &asked, at),
+            };
+            let response = reads::patient(&*host, once).await;
+            host.made(request_id, response);
+        }));
+    }
+}

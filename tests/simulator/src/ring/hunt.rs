@@ -1,0 +1,92 @@
+//! Many seeds of rings, over all cores, and what they say together.
+
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc;
+
+use super::{RingOutcome, RingPlan, RingScore, run_ring};
+
+/// What the runs of many seeds counted.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RingTally {
+    /// Runs.
+    pub runs: u64,
+    /// Leaders elected.
+    pub elections: u64,
+    /// What clients counted.
+    pub score: RingScore,
+}
+
+impl RingTally {
+    fn add(&mut self, outcome: &RingOutcome) {
+        self.runs += 1;
+        self.elections += outcome.seen.iter().map(|seen| seen.elections).sum::<u64>();
+        self.score.add(outcome.score);
+    }
+
+    /// What the runs have too little of to prove anything.
+    #[must_use]
+    pub fn shortfalls(&self) -> Vec<String> {
+        let RingScore { across, refused, not_executed, lost_and_done, reads, .. } = self.score;
+        let floors = [
+            ("transactions over several groups", across, 60 * self.runs),
+            ("refused transfers", refused, self.runs),
+            ("transactions that were not executed", not_executed, self.runs),
+            ("lost answers of what was done", lost_and_done, self.runs / 2),
+            ("reads", reads, 20 * self.runs),
+            ("leaders", self.elections, 4 * self.runs),
+        ];
+        let short = floors.into_iter().filter(|(_, count, floor)| count < floor);
+        short.map(|(what, count, floor)| format!("{count} {what}, at least {floor}")).collect()
+    }
+}
+
+impl fmt::Display for RingTally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let RingScore { within_one, across, refused, not_executed, lost, lost_and_done, reads } = self.score;
+        writeln!(f, "{} runs on rings, {} leaders", self.runs, self.elections)?;
+        writeln!(
+            f,
+            "transactions: {across} over several groups, {within_one} within one, {refused} refused, {not_executed} not executed"
+        )?;
+        write!(f, "answers lost: {lost}, of those {lost_and_done} of what was done; reads: {reads}")
+    }
+}
+
+/// Runs seeds, so many at one time; `each` hears of every run, in the order in which they end. With `until_failure` it ends at the first.
+pub fn hunt_rings(
+    seeds: Range<u64>,
+    jobs: NonZeroUsize,
+    until_failure: bool,
+    mut each: impl FnMut(&RingOutcome),
+) -> (RingTally, Vec<RingOutcome>) {
+    let (next, stop) = (AtomicU64::new(seeds.start), AtomicBool::new(false));
+    let (sender, outcomes) = mpsc::sync_channel::<RingOutcome>(jobs.get());
+    let (mut tally, mut failures) = (RingTally::default(), Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..jobs.get() {
+            let (sender, next, stop) = (sender.clone(), &next, &stop);
+            scope.spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds.end || sender.send(run_ring(RingPlan::of_seed(seed), false)).is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+        drop(sender);
+        for outcome in outcomes {
+            each(&outcome);
+            tally.add(&outcome);
+            if outcome.violation.is_some() {
+                stop.store(until_failure, Ordering::Relaxed);
+                failures.push(outcome);
+            }
+        }
+    });
+    failures.sort_by_key(|outcome| outcome.seed);
+    (tally, failures)
+}

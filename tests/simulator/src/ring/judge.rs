@@ -1,0 +1,54 @@
+//! The judgement on a ring's run: what its clients were told, against each other and against what the groups hold.
+
+use feira_lincheck::check_transactions;
+use store_core::ring::Ring;
+use store_db::{Table as _, cross, query, state};
+
+use super::clients::{ACCOUNTS, BALANCE, RingNotes, account_key, balance};
+use crate::violation::{ensure, violated};
+use crate::world::World;
+
+/// Whether nothing is left of any transaction over several groups.
+pub(super) fn is_drained(world: &World) -> bool {
+    left_of(world) == (0, 0)
+}
+
+/// What is left of them, in words.
+pub(super) fn left(world: &World) -> String {
+    let (prepared, decisions) = left_of(world);
+    format!("{prepared} prepared, {decisions} decisions")
+}
+
+fn left_of(world: &World) -> (u64, usize) {
+    let Some(leader) = world.leader() else { return (u64::MAX, 0) };
+    let left = world.drivers[leader]
+        .table
+        .read(|read| Ok((state::read(read)?.prepared_count, cross::decisions(read)?.len())));
+    left.expect("a table in memory can be read")
+}
+
+/// Checks everything.
+pub(super) fn check(worlds: &[World], notes: &RingNotes) {
+    if let Err(anomaly) = check_transactions(&notes.history) {
+        let told = match &anomaly {
+            feira_lincheck::Anomaly::Circle(around) => {
+                around.iter().map(|(at, _)| format!("\n  #{at}: {:?}", notes.history[*at])).collect()
+            }
+            _ => String::new(),
+        };
+        violated("transactions are strictly serializable", format!("{anomaly}{told}"));
+    }
+    let ring = Ring::even(worlds.len()).expect("few groups");
+    for account in 0..ACCOUNTS {
+        let key = account_key(account);
+        let world = &worlds[ring.owner(proto::hash::ring_hash(&key))];
+        let Some(leader) = world.leader() else { continue };
+        let record = world.drivers[leader].table.read(|read| query::get(read, &key));
+        let record = record.expect("a table in memory can be read");
+        let wanted = BALANCE + notes.moved.get(&account).copied().unwrap_or(0);
+        let found = balance(record.as_ref());
+        ensure(found == wanted, "each transfer is done once or never", || {
+            format!("account {account} has {found}; what was told makes {wanted}")
+        });
+    }
+}
