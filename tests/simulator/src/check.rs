@@ -1,6 +1,7 @@
 //! The checks when the faults are over: the cluster answers and becomes one again within bounded time, and what
 //! clients were told is what the store holds.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
@@ -20,6 +21,8 @@ use crate::history::{Action, Operation, Result};
 use crate::holds;
 use crate::oracle::check_stock;
 use crate::registers::{list_prefix, value_of};
+use crate::score::Score;
+use crate::shop::Books;
 use crate::table::SimTable;
 use crate::time::{MS, Micros, SECOND};
 use crate::unnamed;
@@ -195,8 +198,10 @@ impl World {
             });
         }
         check_stock(driver.member.node, &driver.table);
-        self.check_orders(&driver.table);
-        holds::check_rows(&versions(&driver.table, b"o/"), &versions(&driver.table, b"i/o/"));
+        if self.place.is_some() {
+            return;
+        }
+        check_orders(&[&driver.table], &self.books, &self.score);
         let (orders, events) = (versions(&driver.table, b"o/"), versions(&driver.table, b"f/"));
         self.score.borrow_mut().events += feed::check(&orders, &events, &self.heard.borrow());
         let notes = self.notes.borrow();
@@ -210,56 +215,60 @@ impl World {
         unnamed::check(appended, &self.unnamed.borrow());
         crate::linear::check(&notes);
     }
+}
 
-    /// Exactly the orders in the shoppers' books are there, as they are there, and hold what stock says is held.
-    fn check_orders(&self, table: &SimTable) {
-        let books = self.books.borrow();
-        let (mut held, mut sold) = (BTreeMap::<String, i64>::new(), BTreeMap::<String, i64>::new());
-        let mut seen = BTreeSet::new();
-        for (key, record) in versions(table, b"o/") {
-            let order = OrderRecord::read(&key, &record);
-            let order = order
-                .unwrap_or_else(|error| violated("the shop understands what is stored", error.to_string()));
-            let text = String::from_utf8_lossy(&key).into_owned();
-            let cid = text.trim_start_matches("o/{").split('}').next().unwrap_or_default().to_owned();
-            let oid = text.rsplit('/').next().unwrap_or_default().to_owned();
-            let known = books.get(&(cid.clone(), oid.clone()));
-            let lines: BTreeMap<String, i64> =
-                order.lines.iter().map(|line| (line.pid.clone(), line.quantity)).collect();
-            let state = order.phase.shown();
-            ensure(
-                known.is_some_and(|known| known.lines == lines && holds::may_be(known, &order)),
-                "nothing acknowledged is lost",
-                || format!("order {oid} of {cid} is {state:?} {lines:?}; its shopper knows {known:?}"),
-            );
-            self.score.borrow_mut().expired += u64::from(holds::check(&oid, &order, known));
-            for line in &order.lines {
-                if order.phase.holds() {
-                    *held.entry(line.pid.clone()).or_default() += line.taken();
-                } else if order.phase.has_sold() {
-                    *sold.entry(line.pid.clone()).or_default() += line.taken();
-                }
+/// Exactly the orders in the shoppers' books are there, as they are there, and hold what stock says is held.
+pub(crate) fn check_orders(tables: &[&SimTable], books: &Books, score: &RefCell<Score>) {
+    let books = books.borrow();
+    let orders = of_all(tables, b"o/");
+    holds::check_rows(&orders, &of_all(tables, b"i/o/"));
+    let (mut held, mut sold) = (BTreeMap::<String, i64>::new(), BTreeMap::<String, i64>::new());
+    let mut seen = BTreeSet::new();
+    for (key, record) in orders {
+        let order = OrderRecord::read(&key, &record);
+        let order =
+            order.unwrap_or_else(|error| violated("the shop understands what is stored", error.to_string()));
+        let text = String::from_utf8_lossy(&key).into_owned();
+        let cid = text.trim_start_matches("o/{").split('}').next().unwrap_or_default().to_owned();
+        let oid = text.rsplit('/').next().unwrap_or_default().to_owned();
+        let known = books.get(&(cid.clone(), oid.clone()));
+        let lines: BTreeMap<String, i64> =
+            order.lines.iter().map(|line| (line.pid.clone(), line.quantity)).collect();
+        let state = order.phase.shown();
+        ensure(
+            known.is_some_and(|known| known.lines == lines && holds::may_be(known, &order)),
+            "nothing acknowledged is lost",
+            || format!("order {oid} of {cid} is {state:?} {lines:?}; its shopper knows {known:?}"),
+        );
+        score.borrow_mut().expired += u64::from(holds::check(&oid, &order, known));
+        for line in &order.lines {
+            if order.phase.holds() {
+                *held.entry(line.pid.clone()).or_default() += line.taken();
+            } else if order.phase.has_sold() {
+                *sold.entry(line.pid.clone()).or_default() += line.taken();
             }
-            seen.insert((cid, oid));
         }
-        let missing = books.keys().find(|key| !seen.contains(*key));
-        ensure(missing.is_none(), "nothing acknowledged is lost", || {
-            format!("order {missing:?} is not there")
-        });
-        for (key, data) in records(table, b"s/") {
-            let record = proto::store::Record { data, ..proto::store::Record::default() };
-            let stock = StockRecord::read(&key, &record).expect("its sums were checked");
-            let pid = portal::key::id_in(&key).unwrap_or_default();
-            let ordered = held.get(&pid).copied().unwrap_or(0);
-            ensure(stock.held == ordered, "held is ordered", || {
-                format!("{pid}: {stock:?}, orders hold {ordered}")
-            });
-            let sent = sold.get(&pid).copied().unwrap_or(0);
-            ensure(stock.sold == sent, "sold is sent", || {
-                format!("{pid}: {stock:?}, orders were sent with {sent}")
-            });
-        }
+        seen.insert((cid, oid));
     }
+    let missing = books.keys().find(|key| !seen.contains(*key));
+    ensure(missing.is_none(), "nothing acknowledged is lost", || format!("order {missing:?} is not there"));
+    for (key, record) in of_all(tables, b"s/") {
+        let stock = StockRecord::read(&key, &record).expect("its sums were checked");
+        let pid = portal::key::id_in(&key).unwrap_or_default();
+        let ordered = held.get(&pid).copied().unwrap_or(0);
+        ensure(stock.held == ordered, "held is ordered", || {
+            format!("{pid}: {stock:?}, orders hold {ordered}")
+        });
+        let sent = sold.get(&pid).copied().unwrap_or(0);
+        ensure(stock.sold == sent, "sold is sent", || {
+            format!("{pid}: {stock:?}, orders were sent with {sent}")
+        });
+    }
+}
+
+/// Records of all tables whose keys begin so.
+fn of_all(tables: &[&SimTable], prefix: &'static [u8]) -> Vec<(Bytes, Record)> {
+    tables.iter().flat_map(|table| versions(table, prefix)).collect()
 }
 
 /// Records whose keys begin so, without their versions.

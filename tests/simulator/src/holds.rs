@@ -19,8 +19,8 @@ use portal::order_row::Place;
 use portal::shop;
 use proto::portal::OrderState;
 use proto::store::Record;
+use store_client::Store;
 
-use crate::handle::SimStore;
 use crate::shop::Known;
 use crate::tasks::Sleeper;
 use crate::time::{MS, Micros};
@@ -32,7 +32,7 @@ const HOLD_MS: i64 = 4_000;
 const CLOCK_OFF_MS_MAX: i64 = 3_600_000;
 
 /// A portal that only tends, with a clock of its own.
-pub(crate) fn portal(number: u32, store: SimStore, random: &mut fastrand::Rng) -> Arc<Portal> {
+pub(crate) fn portal(number: u32, store: impl Store, random: &mut fastrand::Rng) -> Arc<Portal> {
     let capacity = Capacity { entries: NonZeroUsize::MIN.saturating_add(31), bytes: 1 << 20 };
     let clock_off_ms = random.i64(-CLOCK_OFF_MS_MAX..=CLOCK_OFF_MS_MAX);
     let bounds = Bounds { clock_off_ms, ..Bounds::default() };

@@ -138,9 +138,10 @@ fn play_ring(seed: &str) -> Result<bool, String> {
     let seed = seed.parse().map_err(|_| format!("FEIRA_SEED={seed:?} is not a number"))?;
     let plan = RingPlan::of_seed(seed);
     println!(
-        "seed {seed}: {} groups, {} clients, {} operations each",
+        "seed {seed}: {} groups, {} clients, {} shoppers, {} operations",
         plan.groups.len(),
         plan.clients,
+        plan.shoppers,
         plan.operations
     );
     for (at, group) in plan.groups.iter().enumerate() {
@@ -148,7 +149,10 @@ fn play_ring(seed: &str) -> Result<bool, String> {
         tell_plan(group);
     }
     let outcome = run_ring(plan, true);
-    println!("{} events, trace {:016x}; {:?}", outcome.events, outcome.trace, outcome.score);
+    println!(
+        "{} events, trace {:016x}; {:?} {:?}",
+        outcome.events, outcome.trace, outcome.score, outcome.shop
+    );
     let Some(violation) = &outcome.violation else { return Ok(true) };
     for line in &outcome.lines {
         println!("    {line}");

@@ -22,9 +22,9 @@ use proto::portal::{
     LineChange, ModifyOrderRequest, Order, OrderRequest, OrderState, RequestId, StockRules,
     UpdateProductRequest,
 };
+use store_client::Store;
 use tonic::{Request, Response, Status};
 
-use crate::handle::SimStore;
 use crate::score::Score;
 use crate::tasks::Sleeper;
 use crate::time::{MS, Micros, SECOND};
@@ -59,7 +59,7 @@ impl Portals {
 }
 
 /// A portal that no message of the bus reaches.
-pub(crate) fn cold(name: &str, store: SimStore) -> Arc<Portal> {
+pub(crate) fn cold(name: &str, store: impl Store) -> Arc<Portal> {
     let capacity = Capacity { entries: NonZeroUsize::MIN.saturating_add(255), bytes: 1 << 20 };
     Portal::new(name, Arc::new(store), capacity, LEASE_MS)
 }

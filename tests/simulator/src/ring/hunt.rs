@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 
 use super::{RingOutcome, RingPlan, RingScore, run_ring};
+use crate::score::Score;
 
 /// What the runs of many seeds counted.
 #[derive(Clone, Copy, Debug, Default)]
@@ -15,8 +16,10 @@ pub struct RingTally {
     pub runs: u64,
     /// Leaders elected.
     pub elections: u64,
-    /// What clients counted.
+    /// What clients of the store counted.
     pub score: RingScore,
+    /// What the shop's people counted.
+    pub shop: Score,
 }
 
 impl RingTally {
@@ -24,6 +27,7 @@ impl RingTally {
         self.runs += 1;
         self.elections += outcome.seen.iter().map(|seen| seen.elections).sum::<u64>();
         self.score.add(outcome.score);
+        self.shop += outcome.shop;
     }
 
     /// What the runs have too little of to prove anything.
@@ -36,6 +40,8 @@ impl RingTally {
             ("transactions that were not executed", not_executed, self.runs),
             ("lost answers of what was done", lost_and_done, self.runs / 2),
             ("reads", reads, 20 * self.runs),
+            ("changes of orders", self.shop.orders, 30 * self.runs),
+            ("expired orders", self.shop.expired, self.runs / 2),
             ("leaders", self.elections, 4 * self.runs),
         ];
         let short = floors.into_iter().filter(|(_, count, floor)| count < floor);
@@ -51,7 +57,11 @@ impl fmt::Display for RingTally {
             f,
             "transactions: {across} over several groups, {within_one} within one, {refused} refused, {not_executed} not executed"
         )?;
-        write!(f, "answers lost: {lost}, of those {lost_and_done} of what was done; reads: {reads}")
+        write!(
+            f,
+            "answers lost: {lost}, of those {lost_and_done} of what was done; reads: {reads}\norders: {} changes, {} expired",
+            self.shop.orders, self.shop.expired
+        )
     }
 }
 

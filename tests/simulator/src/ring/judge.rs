@@ -1,10 +1,15 @@
 //! The judgement on a ring's run: what its clients were told, against each other and against what the groups hold.
 
+use std::cell::RefCell;
+
 use feira_lincheck::check_transactions;
 use store_core::ring::Ring;
 use store_db::{Table as _, cross, query, state};
 
 use super::clients::{ACCOUNTS, BALANCE, RingNotes, account_key, balance};
+use crate::check::check_orders;
+use crate::score::Score;
+use crate::shop::Books;
 use crate::violation::{ensure, violated};
 use crate::world::World;
 
@@ -27,7 +32,17 @@ fn left_of(world: &World) -> (u64, usize) {
     left.expect("a table in memory can be read")
 }
 
-/// Checks everything.
+/// Checks the shop.
+pub(super) fn check_shop(worlds: &[World], books: &Books, score: &RefCell<Score>) {
+    let tables: Vec<_> =
+        worlds.iter().filter_map(|world| Some(&world.drivers[world.leader()?].table)).collect();
+    ensure(tables.len() == worlds.len(), "healing: the cluster answers", || {
+        "a group has no leader".to_owned()
+    });
+    check_orders(&tables, books, score);
+}
+
+/// Checks what the clients of the store were told.
 pub(super) fn check(worlds: &[World], notes: &RingNotes) {
     if let Err(anomaly) = check_transactions(&notes.history) {
         let told = match &anomaly {
@@ -47,6 +62,7 @@ pub(super) fn check(worlds: &[World], notes: &RingNotes) {
         let record = record.expect("a table in memory can be read");
         let wanted = BALANCE + notes.moved.get(&account).copied().unwrap_or(0);
         let found = balance(record.as_ref());
+        ensure(found >= 0, "no balance is under its minimum", || format!("account {account} has {found}"));
         ensure(found == wanted, "each transfer is done once or never", || {
             format!("account {account} has {found}; what was told makes {wanted}")
         });

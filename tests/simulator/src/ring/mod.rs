@@ -2,6 +2,7 @@
 //! transactions go over them.
 //!
 //! ```text
+//!   shoppers ── production portals ─┐
 //!   clients ── Sharded over simulated handles ──► world of group 1 ◄─ handles of each node's driver ─► world of group 2 ◄─► …
 //! ```
 //!
@@ -9,9 +10,10 @@
 //!
 //! Promises: the same seed gives the same run. Judged besides what each world's oracle checks: transactions are strictly serializable
 //! ([`feira_lincheck::check_transactions`]), transfers conserve the sum in each consistent picture and at the end, each is done once or
-//! never, and after healing no branch is prepared and no decision is left.
+//! never, the shop holds the orders that its shoppers know, with the stock that they take, and after healing no branch is prepared and no decision is left.
 //!
-//! Leaves out: portals, consistent cuts, nodes with replicas of several groups, disks that hang.
+//! Of some rings the groups have the same faults at the same moments, as replicas of one machine do. Leaves out: portals' caches, consistent
+//! cuts, disks that hang.
 
 mod clients;
 mod hunt;
@@ -28,6 +30,7 @@ use crate::faults::Kind;
 use crate::oracle::Seen;
 use crate::plan::Plan;
 use crate::run::guarded;
+use crate::score::Score;
 use crate::time::{Micros, SECOND};
 use crate::violation::Violation;
 
@@ -43,9 +46,11 @@ pub struct RingPlan {
     pub seed: u64,
     /// One for each group.
     pub groups: Vec<Plan>,
-    /// Clients.
+    /// Clients of the store.
     pub clients: u32,
-    /// Operations of each.
+    /// Shoppers.
+    pub shoppers: u32,
+    /// Operations of each client; of a shopper half as many.
     pub operations: u32,
 }
 
@@ -55,11 +60,14 @@ impl RingPlan {
     pub fn of_seed(seed: u64) -> RingPlan {
         let mut random = fastrand::Rng::with_seed(seed ^ 0x0a16_5eed);
         let groups = random.u64(2..5);
+        // Of some rings each node has a replica of every group: what befalls one befalls the others of its machine.
+        let is_shared = random.u32(..3) == 0;
         // Some groups have no faults, so that the others' are seen alone.
         let plan = |group: u64| {
-            let of_group = seed.wrapping_mul(64).wrapping_add(group).wrapping_mul(SEEDS_APART);
-            let is_calm = random.u32(..4) == 0;
-            let plan = Plan::of_seed(of_group);
+            let of_group = |group: u64| seed.wrapping_mul(64).wrapping_add(group).wrapping_mul(SEEDS_APART);
+            let is_calm = random.u32(..4) == 0 && !is_shared;
+            let faults_of = if is_shared { 0 } else { group };
+            let plan = Plan { seed: of_group(group), ..Plan::of_seed(of_group(faults_of)) };
             let faults = plan.faults.iter().filter(|fault| fault.kind != Kind::DiskHangs && !is_calm);
             let faults = faults.filter(|fault| fault.at < FAULTS_US).copied().collect();
             Plan { faults, faults_until: FAULTS_US, writers: 0, shoppers: 0, operations: 0, ..plan }
@@ -68,6 +76,7 @@ impl RingPlan {
             seed,
             groups: (0..groups).map(plan).collect(),
             clients: random.u32(3..9),
+            shoppers: random.u32(2..5),
             operations: random.u32(60..160),
         }
     }
@@ -92,8 +101,10 @@ pub struct RingOutcome {
     pub trace: u64,
     /// The last events of each group in words, if the run was watched.
     pub lines: Vec<String>,
-    /// What clients counted.
+    /// What clients of the store counted.
     pub score: RingScore,
+    /// What the shop's people counted.
+    pub shop: Score,
     /// What the oracles counted, by group.
     pub seen: Vec<Seen>,
 }

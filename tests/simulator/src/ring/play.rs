@@ -7,8 +7,13 @@ use store_client::Sharded;
 
 use super::clients::{RingClient, RingNotes};
 use super::{RingOutcome, RingPlan, judge};
+use portal::session::KeptSession;
+
 use crate::crossing::{Handles, Place, store_on};
 use crate::handle::{DEADLINE_US, DEADLINE_US_SHORT, SimStore};
+use crate::holds;
+use crate::score::Score;
+use crate::shop::{Books, Person, Portals, Shopping, cold, shopper_name};
 use crate::time::{MS, Micros, Now, SECOND};
 use crate::violation::{Violation, ensure};
 use crate::world::World;
@@ -27,6 +32,8 @@ pub(crate) struct Ring {
     worlds: Vec<World>,
     handles: Handles,
     notes: Rc<RefCell<RingNotes>>,
+    books: Books,
+    score: Rc<RefCell<Score>>,
 }
 
 impl Ring {
@@ -40,8 +47,17 @@ impl Ring {
             world
         };
         let worlds = plan.groups.iter().enumerate().map(founded).collect();
-        let mut ring = Ring { plan, now, worlds, handles, notes: Rc::default() };
+        let mut ring = Ring {
+            plan,
+            now,
+            worlds,
+            handles,
+            notes: Rc::default(),
+            books: Books::default(),
+            score: Rc::default(),
+        };
         ring.open();
+        ring.open_shop();
         ring.settle();
         ring
     }
@@ -69,6 +85,36 @@ impl Ring {
                 0 => self.worlds[0].tasks.spawn(client.found()),
                 _ => self.worlds[0].tasks.spawn(client.run(self.plan.operations, until)),
             }
+        }
+    }
+
+    /// Opens the shop: its staff, its shoppers and their portals, in the first world.
+    fn open_shop(&mut self) {
+        let RingPlan { seed, shoppers, operations, .. } = self.plan;
+        let until = self.plan.groups[0].faults_until;
+        let random = |number: u64| fastrand::Rng::with_seed(seed.rotate_left(29) ^ number);
+        let (portals, sweeper) = ([0, 1].map(|_| self.store(DEADLINE_US)), self.store(DEADLINE_US));
+        let tasks = &mut self.worlds[0].tasks;
+        let portal = |(at, store)| tasks.inside(|| Portals::new(cold(&format!("portal {at}"), store)));
+        let shopping = Shopping {
+            portals: portals.into_iter().enumerate().map(portal).collect(),
+            sleeper: tasks.sleeper(),
+            score: Rc::clone(&self.score),
+            books: Rc::clone(&self.books),
+            is_open: Rc::default(),
+        };
+        let sweeper = tasks.inside(|| holds::portal(0, sweeper, &mut random(99)));
+        tasks.spawn(holds::sweep(sweeper, tasks.sleeper(), random(98), until));
+        let person = |name: String, number: u32| Person {
+            name,
+            shopping: shopping.clone(),
+            random: random(u64::from(number)),
+            requests: 0,
+            session: KeptSession::default(),
+        };
+        tasks.spawn(person("staff".to_owned(), 90).staff(shoppers, operations / 4 + 1, until));
+        for shopper in 0..shoppers {
+            tasks.spawn(person(shopper_name(shopper), shopper).shopper(operations / 2 + 1, until));
         }
     }
 
@@ -121,6 +167,7 @@ impl Ring {
         self.converge();
         self.worlds.iter().for_each(World::check);
         judge::check(&self.worlds, &self.notes.borrow());
+        judge::check_shop(&self.worlds, &self.books, &self.score);
     }
 
     fn standing(&self) -> String {
@@ -174,6 +221,7 @@ impl Ring {
             trace: self.worlds.iter().fold(0, mixed),
             lines,
             score: self.notes.borrow().score,
+            shop: *self.score.borrow(),
             seen: self.worlds.iter().map(|world| world.oracle.seen).collect(),
         }
     }
