@@ -40,6 +40,7 @@ async fn chaos_on(
     for fault in faults {
         assert_eq!(report.faults[fault].len() as u64, times, "{report}");
     }
+    assert!(report.transactions >= 50, "few transactions prove little: {report}");
     report
 }
 

@@ -9,7 +9,7 @@
 //! After each round everything is whole again, and all of this must hold: clients go on by themselves; no node has
 //! ended or panicked; all replicas have applied the same log with the same effects; what was acknowledged is there
 //! and what was refused is not; the books of the shop are right on every replica (`feira audit`). At the end no
-//! epoch had two leaders, and the history is linearizable, an outcome that nobody learnt staying possible for ever.
+//! epoch had two leaders, transactions are strictly serializable, and the history is linearizable, an outcome that nobody learnt staying possible for ever.
 //!
 //! Leaves out: faults that need a machine to lose its power (the simulation loses unsynced bytes), and clocks.
 
@@ -189,6 +189,7 @@ fn conclude(cluster: &Cluster, shared: &Shared, report: &mut Report) {
     }
     report.operations = shared.tally.counts();
     let limits = Limits { time_max: Some(CHECK_TIME_MAX), ..Limits::default() };
+    report.transactions = shared.transactions.check().unwrap_or_else(|what| panic!("{what}"));
     report.checked = shared.history.check(&limits).unwrap_or_else(|what| panic!("{what}"));
 }
 

@@ -28,6 +28,8 @@ pub struct Report {
     pub verified: u64,
     /// Operations of the history, which is linearizable.
     pub checked: usize,
+    /// Transactions over some records at once, which are strictly serializable.
+    pub transactions: usize,
     /// What was left out and why.
     pub left_out: Vec<String>,
 }
@@ -62,6 +64,7 @@ impl fmt::Display for Report {
         writeln!(f, "nodes that a full disk ended: {}", self.ended_for_room)?;
         writeln!(f, "all replicas, reads back and books compared and right: {} times", self.verified)?;
         writeln!(f, "history: {} operations that ran or may have run: linearizable", self.checked)?;
+        writeln!(f, "transactions over some records at once: {}: strictly serializable", self.transactions)?;
         for what in &self.left_out {
             writeln!(f, "LEFT OUT: {what}")?;
         }

@@ -110,6 +110,16 @@ impl Client {
     /// A transaction and what became of it, counted as a `kind`.
     pub(super) async fn txn(&mut self, kind: &'static str, txn: Txn) -> Heard<TxnResponse> {
         let identity = request_identity(proto::hash::digest(&[kind.as_bytes()]));
+        self.txn_as(kind, txn, identity).await
+    }
+
+    /// The same under an id that the caller knows.
+    pub(super) async fn txn_as(
+        &mut self,
+        kind: &'static str,
+        txn: Txn,
+        identity: Identity,
+    ) -> Heard<TxnResponse> {
         let tag = txn.tag().expect("a transaction of ours is never empty").clone();
         let heard = match self.store.txn(txn, Some(identity.clone())).await {
             Ok(answer) => Heard::Answer(answer),

@@ -5,6 +5,7 @@
 //! | registers | get, set, put, delete, delete-version, test-and-set | the history, for linearizability |
 //! | appends | `Txn` append, and the whole list | the history, for linearizability |
 //! | inserts | a new key each time | the ledger: acknowledged is there, refused is not |
+//! | transactions | `Txn` put and get over some records, of several groups on a ring | all together, for strict serializability |
 //! | orders | create and cancel, through a portal | the ledger and `feira audit` |
 //!
 //! Half of the clients ask afterwards what became of a write that nobody answered (`Outcome`, or the same request
@@ -19,6 +20,7 @@ mod orders;
 mod registers;
 mod shared;
 mod spelling;
+mod transactions;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +36,7 @@ pub use client::Client;
 pub use gate::Gate;
 pub use ledger::Ledger;
 pub use shared::Shared;
+pub use transactions::Transactions;
 
 /// How much is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +47,8 @@ pub struct Volume {
     pub appends: u64,
     /// Clients that insert.
     pub inserts: u64,
+    /// Clients that put and read some records at once.
+    pub transactions: u64,
     /// Clients that order through a portal.
     pub orders: u64,
     /// Between two operations of one client, milliseconds at most; 0: none.
@@ -64,6 +69,7 @@ impl Default for Volume {
             registers: 10,
             appends: 5,
             inserts: 6,
+            transactions: 4,
             orders: 3,
             pace_ms: 12,
             deadline: Duration::from_secs(4),
@@ -119,6 +125,9 @@ impl Load {
         for at in 0..volume.inserts {
             clients.spawn(inserts::run(next(at), at));
         }
+        for at in 0..volume.transactions {
+            clients.spawn(transactions::run(next(at)));
+        }
         for at in 0..volume.orders {
             clients.spawn(orders::run(next(at), cluster.shop(1), at, volume.deadline_order));
         }
@@ -162,6 +171,7 @@ impl Load {
     ) -> Result<(), String> {
         let prefix = if everything { "w/".to_owned() } else { format!("w/{}/", self.shared.round()) };
         inserts::verify(store, &self.shared.ledger, &prefix).await?;
+        self.shared.transactions.settle(store).await?;
         orders::verify(&mut shop, &self.shared.ledger).await
     }
 }

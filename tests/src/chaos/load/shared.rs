@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 
 use super::gate::Gate;
 use super::ledger::Ledger;
+use super::transactions::Transactions;
 use crate::chaos::history::History;
 use crate::chaos::tally::Tally;
 
@@ -21,6 +22,8 @@ pub struct Shared {
     pub gate: Gate,
     /// What they wrote besides registers and lists.
     pub ledger: Ledger,
+    /// What they did to some records at once.
+    pub transactions: Transactions,
     /// The round: part of every key, so that no key's history grows without bound.
     round: AtomicU64,
     /// The next value: every value is written once.
@@ -40,6 +43,7 @@ impl Shared {
             tally: Tally::default(),
             gate: Gate::default(),
             ledger: Ledger::default(),
+            transactions: Transactions::default(),
             round: AtomicU64::new(1),
             values: AtomicU64::new(1),
             appends: AtomicU64::new(0),
