@@ -12,6 +12,7 @@
 //! id again); for the others it stays unknown for ever.
 
 mod appends;
+mod book;
 mod client;
 mod gate;
 mod inserts;
@@ -32,11 +33,11 @@ use tonic::transport::Channel;
 
 use crate::cluster::Cluster;
 use crate::wait;
+pub use book::Transactions;
 pub use client::Client;
 pub use gate::Gate;
 pub use ledger::Ledger;
 pub use shared::Shared;
-pub use transactions::Transactions;
 
 /// How much is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

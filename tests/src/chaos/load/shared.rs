@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
+use super::book::Transactions;
 use super::gate::Gate;
 use super::ledger::Ledger;
-use super::transactions::Transactions;
 use crate::chaos::history::History;
 use crate::chaos::tally::Tally;
 
