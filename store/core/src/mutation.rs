@@ -46,7 +46,7 @@ macro_rules! mutations {
             #[must_use]
             pub const fn is_of_rings(self) -> bool {
                 let first = Mutation::EscrowIgnoresPending as u8;
-                first <= self as u8 && self as u8 <= Mutation::DoneBeforeDecided as u8 && !self.is_of_cuts()
+                first <= self as u8 && self as u8 <= Mutation::DoneBeforeDecided as u8
             }
 
             /// Whether it is one of them that only a cut of all groups shows.

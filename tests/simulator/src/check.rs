@@ -23,7 +23,7 @@ use crate::oracle::check_stock;
 use crate::registers::{list_prefix, value_of};
 use crate::score::Score;
 use crate::shop::Books;
-use crate::table::SimTable;
+use crate::table::{SimTable, versions};
 use crate::time::{MS, Micros, SECOND};
 use crate::unnamed;
 use crate::violation::{ensure, violated};
@@ -222,13 +222,11 @@ pub(crate) fn check_orders(tables: &[&SimTable], books: &Books, score: &RefCell<
     let books = books.borrow();
     let orders = of_all(tables, b"o/");
     holds::check_rows(&orders, &of_all(tables, b"i/o/"));
-    let (mut held, mut sold) = (BTreeMap::<String, i64>::new(), BTreeMap::<String, i64>::new());
+    check_held(&orders, &of_all(tables, b"s/"));
     let mut seen = BTreeSet::new();
-    for (key, record) in orders {
-        let order = OrderRecord::read(&key, &record);
-        let order =
-            order.unwrap_or_else(|error| violated("the shop understands what is stored", error.to_string()));
-        let text = String::from_utf8_lossy(&key).into_owned();
+    for (key, record) in &orders {
+        let order = order_of(key, record);
+        let text = String::from_utf8_lossy(key).into_owned();
         let cid = text.trim_start_matches("o/{").split('}').next().unwrap_or_default().to_owned();
         let oid = text.rsplit('/').next().unwrap_or_default().to_owned();
         let known = books.get(&(cid.clone(), oid.clone()));
@@ -241,6 +239,22 @@ pub(crate) fn check_orders(tables: &[&SimTable], books: &Books, score: &RefCell<
             || format!("order {oid} of {cid} is {state:?} {lines:?}; its shopper knows {known:?}"),
         );
         score.borrow_mut().expired += u64::from(holds::check(&oid, &order, known));
+        seen.insert((cid, oid));
+    }
+    let missing = books.keys().find(|key| !seen.contains(*key));
+    ensure(missing.is_none(), "nothing acknowledged is lost", || format!("order {missing:?} is not there"));
+}
+
+fn order_of(key: &Bytes, record: &Record) -> OrderRecord {
+    let order = OrderRecord::read(key, record);
+    order.unwrap_or_else(|error| violated("the shop understands what is stored", error.to_string()))
+}
+
+/// The stock of each product is held and sold as these orders say, which are all.
+pub(crate) fn check_held(orders: &[(Bytes, Record)], stocks: &[(Bytes, Record)]) {
+    let (mut held, mut sold) = (BTreeMap::<String, i64>::new(), BTreeMap::<String, i64>::new());
+    for (key, record) in orders {
+        let order = order_of(key, record);
         for line in &order.lines {
             if order.phase.holds() {
                 *held.entry(line.pid.clone()).or_default() += line.taken();
@@ -248,13 +262,12 @@ pub(crate) fn check_orders(tables: &[&SimTable], books: &Books, score: &RefCell<
                 *sold.entry(line.pid.clone()).or_default() += line.taken();
             }
         }
-        seen.insert((cid, oid));
     }
-    let missing = books.keys().find(|key| !seen.contains(*key));
-    ensure(missing.is_none(), "nothing acknowledged is lost", || format!("order {missing:?} is not there"));
-    for (key, record) in of_all(tables, b"s/") {
-        let stock = StockRecord::read(&key, &record).expect("its sums were checked");
-        let pid = portal::key::id_in(&key).unwrap_or_default();
+    for (key, record) in stocks {
+        let stock = StockRecord::read(key, record);
+        let stock =
+            stock.unwrap_or_else(|error| violated("the shop understands what is stored", error.to_string()));
+        let pid = portal::key::id_in(key).unwrap_or_default();
         let ordered = held.get(&pid).copied().unwrap_or(0);
         ensure(stock.held == ordered, "held is ordered", || {
             format!("{pid}: {stock:?}, orders hold {ordered}")
@@ -274,21 +287,6 @@ fn of_all(tables: &[&SimTable], prefix: &'static [u8]) -> Vec<(Bytes, Record)> {
 /// Records whose keys begin so, without their versions.
 fn records(table: &SimTable, prefix: &'static [u8]) -> Vec<(Bytes, Bytes)> {
     versions(table, prefix).into_iter().map(|(key, record)| (key, record.data)).collect()
-}
-
-/// Records whose keys begin so.
-fn versions(table: &SimTable, prefix: &'static [u8]) -> Vec<(Bytes, Record)> {
-    let (mut all, mut after) = (Vec::new(), Bytes::new());
-    loop {
-        let range = Range::Prefix(Bytes::from_static(prefix));
-        let page = table.read(|read| query::scan(read, &range, 1_000, &after));
-        let (found, next) = page.expect("a table in memory can be read");
-        all.extend(found.into_iter().map(|found| (found.key, found.record.unwrap_or_default())));
-        match next {
-            Some(next) => after = next,
-            None => return all,
-        }
-    }
 }
 
 /// One number over every row of a table.

@@ -4,6 +4,7 @@
 //! life that they are of.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -12,29 +13,33 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::channel::oneshot;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use proto::hash::ring_hash;
+use proto::store::command::Kind;
 use proto::store::pipeline_response::Response;
 use proto::store::{
-    AskRequest, Failure, FailureReason, FinishRequest, Identity, LeaderHint, Owned, PrepareRequest, Route,
-    Txn,
+    AskRequest, CutCommand, Failure, FailureReason, FinishRequest, Identity, LeaderHint, Owned,
+    PrepareRequest, Record, Route, Txn,
 };
 use store_client::Sharded;
 use store_client::failure::failure;
+use store_core::cut::{CutId, RoundOutput};
 use store_core::ring::Ring;
-use store_core::{Epoch, GroupId, NodeId, Offset, Role, RoleView};
+use store_core::{Epoch, GroupId, NodeId, Offset, Position, Role, RoleView};
 use store_cross::gate::{Gate, Who};
 use store_cross::{Append, Cross, Host, RING_VERSION, reads};
-use store_engine::front::{NodeResponse, PendingRequest, Standing};
-use store_engine::{Applied, Clock as _, RequestId, Status};
+use store_engine::front::{NodeResponse, PendingRequest, Standing, command_of, reply_of};
+use store_engine::{Applied, Clock as _, Reply, RequestId, Status};
 use tokio::sync::watch;
 
 use crate::answers::{hint, quarantined, read};
 use crate::handle::{Handle, SimStore};
-use crate::table::SimTable;
+use crate::table::{SimTable, versions};
 use crate::time::{MS, Micros, NodeClock, Now};
+use crate::violation::ensure;
 
 /// For so long a request waits at most, as at a server.
 const REQUEST_MS_MAX: u64 = 10_000;
@@ -45,11 +50,24 @@ type Begun = Arc<Mutex<Vec<BoxFuture<'static, ()>>>>;
 /// Handles that were made, and are for the world of a slot.
 pub(crate) type Handles = Rc<RefCell<Vec<(usize, Handle)>>>;
 
+/// What the groups held at cuts, by the cut and the slot.
+pub(crate) type Views = Arc<Mutex<BTreeMap<(Bytes, usize), Vec<(Bytes, Record)>>>>;
+
+/// What a leader says to whoever makes a cut.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Said {
+    Frozen(u64),
+    Cut(Position),
+    Thawed,
+    Refused,
+}
+
 /// A world's place on the ring.
 pub(crate) struct Place {
     ring: Ring,
     slot: usize,
     handles: Handles,
+    views: Views,
     now: Now,
     begun: Begun,
 }
@@ -66,9 +84,9 @@ pub(crate) fn store_on(ring: &Ring, handles: &Handles, patience: Micros, now: &N
 }
 
 impl Place {
-    pub(crate) fn new(ring: &Ring, slot: usize, handles: &Handles, now: &Now) -> Place {
-        let (handles, now) = (Rc::clone(handles), now.clone());
-        Place { ring: ring.clone(), slot, handles, now, begun: Begun::default() }
+    pub(crate) fn new(ring: &Ring, slot: usize, handles: &Handles, views: &Views, now: &Now) -> Place {
+        let (handles, views, now) = (Rc::clone(handles), Arc::clone(views), now.clone());
+        Place { ring: ring.clone(), slot, handles, views, now, begun: Begun::default() }
     }
 
     /// A handle on the whole ring, whose operations wait so long.
@@ -111,6 +129,7 @@ pub(crate) struct SimHost {
     appends: Mutex<Vec<(Append, oneshot::Sender<NodeResponse>)>>,
     /// Answers to requests, for whoever sent them.
     made: Mutex<Vec<(RequestId, Response)>>,
+    views: Views,
     begun: Begun,
     /// Its life goes on.
     is_alive: Arc<AtomicBool>,
@@ -131,6 +150,17 @@ impl SimHost {
 
     pub(crate) fn set_non_member(&self, is: bool) {
         self.non_member.store(is, Ordering::Relaxed);
+    }
+
+    /// The replica stands at a cut.
+    pub(crate) fn view(&self, cut: Bytes) {
+        let prefixes: [&[u8]; 4] = [b"a/", b"o/", b"s/", b"x/"];
+        let view: Vec<_> = prefixes.into_iter().flat_map(|prefix| versions(&self.table, prefix)).collect();
+        let mut views = self.views.lock();
+        let first = views.entry((cut, self.slot)).or_insert_with(|| view.clone());
+        ensure(*first == view, "state-machine safety", || {
+            format!("two replicas of group {} hold different things at a cut", self.group())
+        });
     }
 
     pub(crate) fn has_appends(&self) -> bool {
@@ -320,6 +350,7 @@ impl CrossSide {
             quarantined: AtomicBool::new(status.quarantine.is_some()),
             appends: Mutex::default(),
             made: Mutex::default(),
+            views: Arc::clone(&place.views),
             begun: Arc::clone(&place.begun),
             is_alive: Arc::new(AtomicBool::new(true)),
         });
@@ -354,6 +385,21 @@ impl CrossSide {
         }));
     }
 
+    /// Does what whoever makes a cut wants.
+    pub(crate) fn call(&self, wanted: RoundOutput, id: CutId, answer: oneshot::Sender<Said>) {
+        let (host, cross) = (Arc::clone(&self.host), Arc::clone(&self.cross));
+        self.host.spawn(Box::pin(async move {
+            let said = match wanted {
+                RoundOutput::Freeze(_) => cross.freeze(id).await.map(Said::Frozen),
+                RoundOutput::Cut(_, frozen_at) => cut(&host, id, frozen_at).await,
+                RoundOutput::Thaw(_) => cross.thaw(id).await.map(|()| Said::Thawed),
+                RoundOutput::Taken | RoundOutput::Void => Ok(Said::Refused),
+            };
+            // Whoever asked may have gone.
+            let _ = answer.send(said.unwrap_or(Said::Refused));
+        }));
+    }
+
     /// Runs a read until nothing is in its way, likewise.
     pub(crate) fn patient(&self, request_id: RequestId, asked: PendingRequest, at: Offset) {
         let host = Arc::clone(&self.host);
@@ -365,5 +411,16 @@ impl CrossSide {
             let response = reads::patient(&*host, once).await;
             host.made(request_id, response);
         }));
+    }
+}
+
+/// Appends the entry of a cut, as the service for operators does.
+async fn cut(host: &SimHost, id: CutId, frozen_at: u64) -> Result<Said, Failure> {
+    let id = Bytes::copy_from_slice(&id.to_be_bytes());
+    let command = command_of(Kind::Cut(CutCommand { id, frozen_at, prefixes: Vec::new() }));
+    let told = host.append(Append::WriteAnyway(command)).await?;
+    match reply_of(told, hint)? {
+        Reply::Done { position } => Ok(Said::Cut(position)),
+        _ => Ok(Said::Refused),
     }
 }

@@ -9,11 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use store_core::{Ballot, GroupId, Incarnation, Member, NodeId, Offset, Role, VoteMessage};
+use store_db::Memory;
 use store_db::limits::{STATE_MACHINE_VERSION, VERSION_FIRST};
-use store_db::{Memory, Table as _};
 use store_engine::{
     Answer, Applier, ApplierJob, ApplierOut, BallotWriter, Clock as _, Error, Job, Node, NodeConfig, NodeOut,
-    OpenConfig, Pause, Policy, RequestId, Reserve, Snapshots, Status, Streaming, ToPeer, Writer, WriterJob,
+    OpenConfig, Policy, RequestId, Reserve, Snapshots, Status, Streaming, ToPeer, Writer, WriterJob,
 };
 use store_log::BootId;
 use store_log::sim::SimDisk;
@@ -93,7 +93,7 @@ pub(crate) struct Up {
     program: u32,
     writer: Writer<SimDisk>,
     ballot_writer: BallotWriter<SimDisk>,
-    applier: Applier<SimDisk, SimTable>,
+    pub(crate) applier: Applier<SimDisk, SimTable>,
     pub(crate) snapshots: Arc<Snapshots<SimDisk>>,
     /// To the other nodes.
     pub(crate) lines: PeerConnections,
@@ -113,8 +113,8 @@ pub(crate) struct Up {
     writes: VecDeque<WriterJob>,
     ballots: VecDeque<Ballot>,
     applies: VecDeque<ApplierJob>,
-    applier_has_more: bool,
-    background: VecDeque<Job>,
+    pub(crate) applier_has_more: bool,
+    pub(crate) background: VecDeque<Job>,
     /// Stages whose turn is scheduled, by [`Stage::slot`].
     pub(crate) scheduled: Vec<bool>,
     /// Snapshots that are being sent, by receiver.
@@ -527,9 +527,8 @@ impl Driver {
     }
 
     fn poll_applier(&mut self, oracle: &mut Oracle, made: &mut Made) -> Result<(), Error> {
-        let may_fail = self.may_fail();
         let up = self.up.as_mut().expect("it runs");
-        let mut outs = Vec::new();
+        let (mut outs, mut paused) = (Vec::new(), None);
         up.applier_has_more = up.applier.poll(up.applies.drain(..), &mut outs)?;
         for out in outs {
             match out {
@@ -558,33 +557,11 @@ impl Driver {
                     let told = NodeResponse::Reply(reply);
                     made.answers.extend(up.kv_service.answer(request_id, told, None, up.cross.as_ref()));
                 }
-                ApplierOut::Paused(Pause::Audit { .. }) => unreachable!("nobody asks for an audit here"),
-                ApplierOut::Paused(Pause::Snapshot { position, number }) => {
-                    oracle.snapshot_at(self.index, position, number);
-                    let written = self.table.read_settled(|read| {
-                        Ok(up.snapshots.write(read, up.snapshots.vintage(), number, position))
-                    })?;
-                    let told = match written {
-                        Ok(()) => {
-                            self.taken += 1;
-                            Job::SnapshotTaken { position }
-                        }
-                        Err(error) if error.is_fatal() => return Err(error),
-                        Err(_) => {
-                            let may_fail = may_fail || up.node.status().quarantine.is_some();
-                            ensure(may_fail, "a snapshot can be taken", || {
-                                format!("{} at {position}", self.member.node)
-                            });
-                            Job::SnapshotFailed { position }
-                        }
-                    };
-                    up.background.push_back(told);
-                    up.applier.resume();
-                    up.applier_has_more = true;
-                }
+                // The applier says no more until it goes on.
+                ApplierOut::Paused(pause) => paused = Some(pause),
             }
         }
-        Ok(())
+        paused.map_or(Ok(()), |pause| self.paused(pause, oracle))
     }
 
     /// Something was done to its disk that explains a failure.

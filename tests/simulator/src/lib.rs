@@ -58,6 +58,7 @@ mod nodes;
 mod opening;
 mod operator;
 mod oracle;
+mod pauses;
 mod peer_connections;
 pub mod plan;
 mod proofs;

@@ -51,11 +51,13 @@ pub struct RingScore {
     pub lost_and_done: u64,
     /// Reads that were answered.
     pub reads: u64,
+    /// Cuts of all groups.
+    pub cuts: u64,
 }
 
 impl RingScore {
     pub(super) fn add(&mut self, other: RingScore) {
-        let RingScore { within_one, across, refused, not_executed, lost, lost_and_done, reads } = other;
+        let RingScore { within_one, across, refused, not_executed, lost, lost_and_done, reads, cuts } = other;
         self.within_one += within_one;
         self.across += across;
         self.refused += refused;
@@ -63,6 +65,7 @@ impl RingScore {
         self.lost += lost;
         self.lost_and_done += lost_and_done;
         self.reads += reads;
+        self.cuts += cuts;
     }
 }
 
@@ -87,7 +90,7 @@ pub(super) struct RingClient {
     pub(super) is_open: Rc<Cell<bool>>,
 }
 
-pub(super) fn record_key(record: u32) -> Bytes {
+pub(super) fn record_of(record: u32) -> Bytes {
     Bytes::from(format!("x/{{{record}}}"))
 }
 
@@ -103,7 +106,7 @@ pub(super) fn balance(record: Option<&Record>) -> i64 {
     number.unwrap_or_else(|| violated("nothing acknowledged is lost", format!("an account is {value:?}")))
 }
 
-fn access(record: u32, found: Option<&Record>) -> Access {
+pub(super) fn access(record: u32, found: Option<&Record>) -> Access {
     Access { record, version: found.map_or(0, |one| one.version), value: found.map_or(0, value_of) }
 }
 
@@ -166,7 +169,7 @@ impl RingClient {
         let mut txn = Txn::new();
         let mut writes = BTreeMap::new();
         for record in &records {
-            let key = record_key(*record);
+            let key = record_of(*record);
             if self.random.bool() {
                 let value = self.sleeper.now.us() * 64 + u64::from(self.number);
                 writes.insert(*record, value);
@@ -233,7 +236,7 @@ impl RingClient {
     /// One record.
     async fn read(&mut self) {
         let (record, called) = (self.random.u32(..RECORDS), self.sleeper.now.us());
-        let Ok(got) = self.store.get(record_key(record), Freshness::linearizable()).await else { return };
+        let Ok(got) = self.store.get(record_of(record), Freshness::linearizable()).await else { return };
         let reads = vec![access(record, got.record.as_ref())];
         let returned = Some(self.sleeper.now.us());
         let mut notes = self.notes.borrow_mut();

@@ -40,6 +40,7 @@ impl RingTally {
             ("transactions that were not executed", not_executed, self.runs),
             ("lost answers of what was done", lost_and_done, self.runs / 2),
             ("reads", reads, 20 * self.runs),
+            ("cuts of all groups", self.score.cuts, self.runs),
             ("changes of orders", self.shop.orders, 30 * self.runs),
             ("expired orders", self.shop.expired, self.runs / 2),
             ("leaders", self.elections, 4 * self.runs),
@@ -51,7 +52,8 @@ impl RingTally {
 
 impl fmt::Display for RingTally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let RingScore { within_one, across, refused, not_executed, lost, lost_and_done, reads } = self.score;
+        let RingScore { within_one, across, refused, not_executed, lost, lost_and_done, reads, cuts } =
+            self.score;
         writeln!(f, "{} runs on rings, {} leaders", self.runs, self.elections)?;
         writeln!(
             f,
@@ -59,7 +61,7 @@ impl fmt::Display for RingTally {
         )?;
         write!(
             f,
-            "answers lost: {lost}, of those {lost_and_done} of what was done; reads: {reads}\norders: {} changes, {} expired",
+            "answers lost: {lost}, of those {lost_and_done} of what was done; reads: {reads}; cuts of all groups: {cuts}\norders: {} changes, {} expired",
             self.shop.orders, self.shop.expired
         )
     }

@@ -12,10 +12,13 @@
 //! ([`feira_lincheck::check_transactions`]), transfers conserve the sum in each consistent picture and at the end, each is done once or
 //! never, the shop holds the orders that its shoppers know, with the stock that they take, and after healing no branch is prepared and no decision is left.
 //!
-//! Of some rings the groups have the same faults at the same moments, as replicas of one machine do. Leaves out: portals' caches, consistent
-//! cuts, disks that hang.
+//! Cuts of all groups are made meanwhile, by whoever dies now and then: each is judged as one transaction that reads everything.
+//!
+//! Of some rings the groups have the same faults at the same moments, as replicas of one machine do. Leaves out: portals' caches, disks that
+//! hang, changes of the ring.
 
 mod clients;
+mod cuts;
 mod hunt;
 mod judge;
 mod play;

@@ -2,14 +2,16 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use store_client::Sharded;
 
 use super::clients::{RingClient, RingNotes};
+use super::cuts::{Call, Calls, CutMaker};
 use super::{RingOutcome, RingPlan, judge};
 use portal::session::KeptSession;
 
-use crate::crossing::{Handles, Place, store_on};
+use crate::crossing::{Handles, Place, Views, store_on};
 use crate::handle::{DEADLINE_US, DEADLINE_US_SHORT, SimStore};
 use crate::holds;
 use crate::score::Score;
@@ -31,6 +33,8 @@ pub(crate) struct Ring {
     now: Now,
     worlds: Vec<World>,
     handles: Handles,
+    calls: Calls,
+    views: Views,
     notes: Rc<RefCell<RingNotes>>,
     books: Books,
     score: Rc<RefCell<Score>>,
@@ -39,9 +43,10 @@ pub(crate) struct Ring {
 impl Ring {
     /// Its nodes and clients, started.
     pub(super) fn founded(plan: RingPlan, watch: bool) -> Ring {
-        let (now, slots, handles) = (Now::default(), plan.slots(), Handles::default());
+        let (now, slots, handles, views) =
+            (Now::default(), plan.slots(), Handles::default(), Views::default());
         let founded = |(slot, group): (usize, &crate::Plan)| {
-            let place = Place::new(&slots, slot, &handles, &now);
+            let place = Place::new(&slots, slot, &handles, &views, &now);
             let mut world = World::founded(group.clone(), watch, now.clone(), Some(place));
             world.begin();
             world
@@ -52,12 +57,15 @@ impl Ring {
             now,
             worlds,
             handles,
+            calls: Calls::default(),
+            views,
             notes: Rc::default(),
             books: Books::default(),
             score: Rc::default(),
         };
         ring.open();
         ring.open_shop();
+        ring.begin_cuts();
         ring.settle();
         ring
     }
@@ -128,6 +136,29 @@ impl Ring {
         true
     }
 
+    /// Whoever makes cuts of all groups.
+    fn begin_cuts(&mut self) {
+        let until = self.plan.groups[0].faults_until;
+        let maker = CutMaker {
+            groups: self.worlds.len(),
+            calls: Rc::clone(&self.calls),
+            views: Arc::clone(&self.views),
+            notes: Rc::clone(&self.notes),
+            sleeper: self.worlds[0].tasks.sleeper(),
+            random: fastrand::Rng::with_seed(self.plan.seed.rotate_left(41)),
+        };
+        self.worlds[0].tasks.spawn(maker.run(until));
+    }
+
+    /// A call of whoever makes a cut comes to the leader; without one nobody answers.
+    fn carry(&self, Call { slot, wanted, id, answer }: Call) {
+        let world = &self.worlds[slot];
+        let up = world.leader().and_then(|leader| world.drivers[leader].up.as_ref());
+        if let Some(cross) = up.and_then(|up| up.cross.as_ref()) {
+            cross.call(wanted, id, answer);
+        }
+    }
+
     /// Runs what is woken in any world, and turns the links that were asked something, until nothing is left to do at this moment.
     fn settle(&mut self) {
         loop {
@@ -137,6 +168,10 @@ impl Ring {
                     world.run_tasks();
                     is_any = true;
                 }
+            }
+            for call in self.calls.take() {
+                self.carry(call);
+                is_any = true;
             }
             for (slot, handle) in self.handles.take() {
                 self.worlds[slot].handles.push(handle);
