@@ -34,6 +34,8 @@ const KEYS: &str = "exchange/";
 const EXCHANGES_MAX: usize = 4;
 /// How long ports stay exchanged.
 const ROUND_MS: std::ops::Range<u64> = 2_000..6_000;
+/// The longest run, in times of the one asked for, while nobody was told whose port it was.
+const UNTOLD_TIMES_MAX: u32 = 4;
 /// One request of the load.
 const REQUEST: Duration = Duration::from_secs(3);
 
@@ -112,7 +114,10 @@ pub async fn exchange(feira: &str, seed: u64, time: Duration) -> Outcome {
     })
     .await;
     let (began, mut exchanges) = (Instant::now(), 0);
-    while began.elapsed() < time {
+    // Whose port it was somebody is told only if he asks in the middle of an exchange: so they go on until one was, but not for ever.
+    let is_told = |shop: &Shop| shop.messages.whose_port.load(Ordering::Relaxed) > 0;
+    while began.elapsed() < time || (!shops.iter().any(is_told) && began.elapsed() < time * UNTOLD_TIMES_MAX)
+    {
         exchanges += round(&mut shops, &mut rng).await;
     }
     stop.store(true, Ordering::Relaxed);

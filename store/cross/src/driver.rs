@@ -10,13 +10,14 @@ use parking_lot::Mutex;
 use proto::hash::ring_hash;
 use proto::store::ask_answer::Verdict;
 use proto::store::command::Kind;
+use proto::store::operation::Action;
 use proto::store::pipeline_response::Response;
 use proto::store::prepare_answer::Verdict as PrepareVerdict;
 use proto::store::prepare_request::Part;
 use proto::store::{
     AskAnswer, AskRequest, AskResponse, CrossRefusal, Decide, DecidedBranch, Failure, FailureReason,
-    FinishRequest, ForgetCommand, Holder, Identity, IndexedResult, Owned, PrepareAnswer, PrepareCommand,
-    PrepareRequest, PrepareResponse, Txn, TxnCommand, TxnResponse,
+    FinishRequest, ForgetCommand, Holder, Identity, IndexedResult, Operation, Owned, PrepareAnswer,
+    PrepareCommand, PrepareRequest, PrepareResponse, Txn, TxnCommand, TxnResponse,
 };
 use store_client::failure::{failure, invalid, not_leader};
 use store_core::coordinate::{
@@ -132,8 +133,20 @@ impl<H: Host, L: Leaders> Cross<H, L> {
         Some(cross)
     }
 
-    /// Runs a transaction over several groups, of which this one has the tag.
+    /// Runs a transaction over several groups, of which this one has the tag. A node that stops waits for none.
     pub async fn txn(self: &Arc<Self>, txn: Txn, identity: Option<Identity>) -> Result<TxnResponse, Failure> {
+        let mut stopping = self.host.stopping();
+        tokio::select! {
+            biased;
+            answer = self.try_txn(txn, identity) => answer,
+            _ = stopping.wait_for(|stopping| *stopping) => {
+                let message = "this node stopped while the transaction was under way; the same identity settles it";
+                Err(failure(FailureReason::UnknownOutcome, message))
+            }
+        }
+    }
+
+    async fn try_txn(self: &Arc<Self>, txn: Txn, identity: Option<Identity>) -> Result<TxnResponse, Failure> {
         check_times(&txn, &*self.host)?;
         check_clock(identity.as_ref(), &*self.host)?;
         let until = Instant::now() + Duration::from_millis(self.host.request_ms_max().min(TRIED_MS_MAX));
@@ -319,7 +332,9 @@ impl<H: Host, L: Leaders> Cross<H, L> {
                 self.lanes[part.slot].want(Wanted::Prepare { id, participant, part });
             }
             Output::AppendDecision { id, own, branches } => {
-                if mutant!(DoneBeforeDecided) {
+                // Only where nobody looks at what came of it.
+                let adds = |one: &Operation| matches!(one.action, Some(Action::Add(_)));
+                if mutant!(DoneBeforeDecided) && own.part.txn.operations.iter().all(adds) {
                     let done = TxnResponse { success: true, ..TxnResponse::default() };
                     self.complete(own.request, Outcome::Done(done));
                 }

@@ -165,6 +165,12 @@ impl Lmdb {
         Ok((Lmdb { inner }, verdict))
     }
 
+    /// Whether the table in `folder` is open in this process.
+    #[must_use]
+    pub fn is_open(folder: &Path) -> bool {
+        folder.canonicalize().is_ok_and(|folder| registry().contains(&folder))
+    }
+
     fn opened(&self) -> Arc<Opened> {
         Arc::clone(&self.inner.opened.read())
     }

@@ -3,8 +3,11 @@
 //! Tasks of connections are told to end and cannot be waited for: the runtime drops them, and what they hold, a moment later. Whoever
 //! starts the node again in the same process would find its folder in use.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
+
+use store_db::Lmdb;
 
 use crate::shared::{Disk, Shared};
 
@@ -15,6 +18,7 @@ const LOOK_MS: u64 = 2;
 
 /// What holds a replica's folder.
 pub(crate) struct FolderUse {
+    folder: PathBuf,
     /// The lock.
     disk: Weak<Disk>,
     /// The database.
@@ -24,14 +28,17 @@ pub(crate) struct FolderUse {
 impl FolderUse {
     /// Of this replica.
     pub(crate) fn new(disk: Weak<Disk>, shared: &Arc<Shared>) -> FolderUse {
-        FolderUse { disk, shared: Arc::downgrade(shared) }
+        let folder = shared.config.group_folder(shared.me.route.group);
+        FolderUse { folder, disk, shared: Arc::downgrade(shared) }
     }
 
+    /// Whoever drops the last of it may still be at it: so the folder itself is asked, too.
     fn has_ended(&self) -> bool {
-        self.disk.strong_count() == 0 && self.shared.strong_count() == 0
+        let is_let_go = self.disk.strong_count() == 0 && self.shared.strong_count() == 0;
+        is_let_go && !Lmdb::is_open(&self.folder.join("db")) && Disk::open(&self.folder).is_ok()
     }
 
-    /// Waits until nothing holds the folder.
+    /// Waits until nothing holds the folder; bounded.
     pub(crate) async fn end(&self) {
         let ended = async {
             while !self.has_ended() {

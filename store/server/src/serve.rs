@@ -260,7 +260,8 @@ async fn give_leadership_away(shared: Arc<Shared>) {
     }
 }
 
-/// Ends streams and threads, in this order; an error that a thread ended with meanwhile. Nothing of the node uses its folder after it.
+/// Ends streams and threads, in this order; an error that a thread ended with meanwhile. Nothing of the node uses its folders after it,
+/// unless something holds on for seconds, of which the log tells.
 async fn end(replicas: Vec<Replica>, serving: Serving) -> Result<(), Error> {
     serving.stop.send_replace(true);
     let stop = |Replica { running, peers, .. }: Replica| async move {
@@ -274,8 +275,17 @@ async fn end(replicas: Vec<Replica>, serving: Serving) -> Result<(), Error> {
     if tokio::time::timeout(Duration::from_millis(DRAIN_MS_MAX), serving.task).await.is_err() {
         abort.abort();
     }
-    let (results, uses): (Vec<_>, Vec<_>) =
-        stopped.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
+    let mut results = Vec::new();
+    let mut uses = Vec::new();
+    for one in stopped {
+        match one {
+            Ok((result, folder_use)) => {
+                results.push(result);
+                uses.push(folder_use);
+            }
+            Err(error) => results.push(Err(error)),
+        }
+    }
     join_all(uses.iter().map(FolderUse::end)).await;
     results.into_iter().collect()
 }

@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use feira_simulator::ring::{RingPlan, hunt_rings, run_ring};
 
 /// Seeds of an ordinary run of the tests.
-const SEEDS: std::ops::Range<u64> = 0..24;
+const SEEDS: std::ops::Range<u64> = 0..12;
 
 #[test]
 fn transactions_over_several_groups_are_strictly_serializable_whatever_happens() {

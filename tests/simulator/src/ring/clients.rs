@@ -19,7 +19,7 @@ use crate::handle::SimStore;
 use crate::registers::value_of;
 use crate::tasks::Sleeper;
 use crate::time::{MS, Micros, SECOND};
-use crate::violation::violated;
+use crate::violation::{ensure, violated};
 
 /// Records that are put and read.
 pub(super) const RECORDS: u32 = 7;
@@ -110,6 +110,13 @@ pub(super) fn access(record: u32, found: Option<&Record>) -> Access {
     Access { record, version: found.map_or(0, |one| one.version), value: found.map_or(0, value_of) }
 }
 
+/// An answer has a result for each operation.
+fn ensure_whole(done: &TxnResponse, operations: usize) {
+    ensure(done.results.len() == operations, "an answer is whole", || {
+        format!("{} results of {operations}: {done:?}", done.results.len())
+    });
+}
+
 impl RingClient {
     /// Opens the accounts.
     pub(super) async fn found(mut self) {
@@ -180,6 +187,7 @@ impl RingClient {
         }
         let called = self.sleeper.now.us();
         let Some(done) = self.settled(txn).await else { return };
+        ensure_whole(&done, records.len());
         let mut one = Transaction { called, returned: Some(self.sleeper.now.us()), ..Transaction::default() };
         for (record, touched) in records.iter().zip(&done.results) {
             let found = access(*record, touched.record.as_ref());
@@ -223,6 +231,7 @@ impl RingClient {
         if !done.success {
             violated("a refusal is true", "what only looks was refused".to_owned());
         }
+        ensure_whole(&done, ACCOUNTS as usize);
         let balances: Vec<i64> =
             done.results.iter().map(|touched| balance(touched.record.as_ref())).collect();
         if balances.iter().sum::<i64>() != i64::from(ACCOUNTS) * BALANCE {

@@ -121,8 +121,11 @@ impl CutMaker {
     fn taken(&self, id: CutId, called: Micros) {
         let id = Bytes::copy_from_slice(&id.to_be_bytes());
         let views = self.views.lock();
-        let all: Vec<(Bytes, Record)> =
-            (0..self.groups).filter_map(|slot| views.get(&(id.clone(), slot))).flatten().cloned().collect();
+        let parts: Option<Vec<&Vec<(Bytes, Record)>>> =
+            (0..self.groups).map(|slot| views.get(&(id.clone(), slot))).collect();
+        // Of a leader whose table was changed there is no view.
+        let Some(parts) = parts else { return };
+        let all: Vec<(Bytes, Record)> = parts.into_iter().flatten().cloned().collect();
         drop(views);
         let found = |key: &Bytes| all.iter().find(|(one, _)| one == key).map(|(_, record)| record);
         let accounts: Vec<Option<&Record>> =

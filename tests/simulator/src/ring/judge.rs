@@ -2,14 +2,15 @@
 
 use std::cell::RefCell;
 
-use feira_lincheck::check_transactions;
+use feira_lincheck::{Transaction, check_transactions};
 use store_core::ring::Ring;
 use store_db::{Table as _, cross, query, state};
 
-use super::clients::{ACCOUNTS, BALANCE, RingNotes, account_key, balance};
+use super::clients::{ACCOUNTS, BALANCE, RECORDS, RingNotes, access, account_key, balance, record_of};
 use crate::check::check_orders;
 use crate::score::Score;
 use crate::shop::Books;
+use crate::time::Micros;
 use crate::violation::{ensure, violated};
 use crate::world::World;
 
@@ -43,7 +44,17 @@ pub(super) fn check_shop(worlds: &[World], books: &Books, score: &RefCell<Score>
 }
 
 /// Checks what the clients of the store were told.
-pub(super) fn check(worlds: &[World], notes: &RingNotes) {
+pub(super) fn check(worlds: &[World], notes: &mut RingNotes, now: Micros) {
+    let ring = Ring::even(worlds.len()).expect("few groups");
+    let found = |key: &[u8]| {
+        let world = &worlds[ring.owner(proto::hash::ring_hash(key))];
+        let record = world.drivers[world.leader()?].table.read(|read| query::get(read, key));
+        record.expect("a table in memory can be read")
+    };
+    // What was written last is read, too.
+    let reads = (0..RECORDS).map(|record| access(record, found(&record_of(record)).as_ref())).collect();
+    let last = Transaction { called: now, returned: None, reads, writes: Vec::new() };
+    notes.history.push(last);
     if let Err(anomaly) = check_transactions(&notes.history) {
         let told = match &anomaly {
             feira_lincheck::Anomaly::Circle(around) => {
@@ -53,13 +64,8 @@ pub(super) fn check(worlds: &[World], notes: &RingNotes) {
         };
         violated("transactions are strictly serializable", format!("{anomaly}{told}"));
     }
-    let ring = Ring::even(worlds.len()).expect("few groups");
     for account in 0..ACCOUNTS {
-        let key = account_key(account);
-        let world = &worlds[ring.owner(proto::hash::ring_hash(&key))];
-        let Some(leader) = world.leader() else { continue };
-        let record = world.drivers[leader].table.read(|read| query::get(read, &key));
-        let record = record.expect("a table in memory can be read");
+        let record = found(&account_key(account));
         let wanted = BALANCE + notes.moved.get(&account).copied().unwrap_or(0);
         let found = balance(record.as_ref());
         ensure(found >= 0, "no balance is under its minimum", || format!("account {account} has {found}"));

@@ -15,7 +15,8 @@
 //! Cuts of all groups are made meanwhile, by whoever dies now and then: each is judged as one transaction that reads everything.
 //!
 //! Of some rings the groups have the same faults at the same moments, as replicas of one machine do. Leaves out: portals' caches, disks that
-//! hang, changes of the ring.
+//! hang, wrong states, graceful stops, changes of the ring; and a paused node's driver goes on, and no fault parts one group from another but
+//! those that keep clients away.
 
 mod clients;
 mod cuts;
@@ -29,7 +30,7 @@ use store_core::ring::Ring as Slots;
 pub use self::clients::RingScore;
 pub use self::hunt::{RingTally, hunt_rings};
 pub(crate) use self::play::Ring;
-use crate::faults::Kind;
+use crate::faults::{Fault, Kind};
 use crate::oracle::Seen;
 use crate::plan::Plan;
 use crate::run::guarded;
@@ -72,7 +73,10 @@ impl RingPlan {
             let faults_of = if is_shared { 0 } else { group };
             let plan = Plan { seed: of_group(group), ..Plan::of_seed(of_group(faults_of)) };
             let faults = plan.faults.iter().filter(|fault| fault.kind != Kind::DiskHangs && !is_calm);
-            let faults = faults.filter(|fault| fault.at < FAULTS_US).copied().collect();
+            let faults = faults.filter(|fault| fault.at < FAULTS_US);
+            let faults = faults
+                .map(|fault| Fault { lasts: fault.lasts.min(FAULTS_US - fault.at), ..*fault })
+                .collect();
             Plan { faults, faults_until: FAULTS_US, writers: 0, shoppers: 0, operations: 0, ..plan }
         };
         RingPlan {

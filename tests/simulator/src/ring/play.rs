@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use store_client::Sharded;
+use store_core::Role;
 
 use super::clients::{RingClient, RingNotes};
 use super::cuts::{Call, Calls, CutMaker};
@@ -12,6 +13,7 @@ use super::{RingOutcome, RingPlan, judge};
 use portal::session::KeptSession;
 
 use crate::crossing::{Handles, Place, Views, store_on};
+use crate::driver::Driver;
 use crate::handle::{DEADLINE_US, DEADLINE_US_SHORT, SimStore};
 use crate::holds;
 use crate::score::Score;
@@ -35,6 +37,7 @@ pub(crate) struct Ring {
     handles: Handles,
     calls: Calls,
     views: Views,
+    random: fastrand::Rng,
     notes: Rc<RefCell<RingNotes>>,
     books: Books,
     score: Rc<RefCell<Score>>,
@@ -52,6 +55,7 @@ impl Ring {
             world
         };
         let worlds = plan.groups.iter().enumerate().map(founded).collect();
+        let random = fastrand::Rng::with_seed(plan.seed.rotate_left(47));
         let mut ring = Ring {
             plan,
             now,
@@ -59,6 +63,7 @@ impl Ring {
             handles,
             calls: Calls::default(),
             views,
+            random,
             notes: Rc::default(),
             books: Books::default(),
             score: Rc::default(),
@@ -150,11 +155,12 @@ impl Ring {
         self.worlds[0].tasks.spawn(maker.run(until));
     }
 
-    /// A call of whoever makes a cut comes to the leader; without one nobody answers.
-    fn carry(&self, Call { slot, wanted, id, answer }: Call) {
-        let world = &self.worlds[slot];
-        let up = world.leader().and_then(|leader| world.drivers[leader].up.as_ref());
-        if let Some(cross) = up.and_then(|up| up.cross.as_ref()) {
+    /// A call of whoever makes a cut comes to one who takes itself for the leader; without one nobody answers.
+    fn carry(&mut self, Call { slot, wanted, id, answer }: Call) {
+        let leads = |driver: &&Driver| driver.status().is_some_and(|status| status.role == Role::Leader);
+        let leaders: Vec<&Driver> = self.worlds[slot].drivers.iter().filter(leads).collect();
+        let Some(leader) = self.random.choice(leaders) else { return };
+        if let Some(cross) = leader.up.as_ref().and_then(|up| up.cross.as_ref()) {
             cross.call(wanted, id, answer);
         }
     }
@@ -201,7 +207,7 @@ impl Ring {
         }
         self.converge();
         self.worlds.iter().for_each(World::check);
-        judge::check(&self.worlds, &self.notes.borrow());
+        judge::check(&self.worlds, &mut self.notes.borrow_mut(), self.now.us());
         judge::check_shop(&self.worlds, &self.books, &self.score);
     }
 

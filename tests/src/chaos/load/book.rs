@@ -11,7 +11,10 @@ use feira_lincheck::{Access, Transaction, check_transactions};
 use parking_lot::Mutex;
 use proto::store::outcome_response::Verdict;
 use proto::store::{Identity, Record, Txn, TxnResponse};
-use store_client::{Sharded, Store};
+use store_client::{Sharded, Store, request_identity};
+
+/// Records, of which all transactions are.
+pub(super) const RECORDS: u32 = 24;
 
 /// All transactions that took effect, and those of which nobody knows yet.
 #[derive(Debug)]
@@ -83,7 +86,11 @@ impl Transactions {
     }
 
     /// One was called then, and has been answered.
+    ///
+    /// # Panics
+    /// If the answer is not whole: that is what is tested.
     pub(super) fn answered(&self, called: u64, plan: &Plan, answer: &TxnResponse) {
+        assert_eq!(answer.results.len(), plan.records.len(), "an answer is whole: {answer:?}");
         let done = plan.done(called, Some(self.now()), answer);
         self.known.lock().push(done);
     }
@@ -108,6 +115,19 @@ impl Transactions {
                 (verdict, _) => return Err(format!("an outcome of {verdict:?} for a young id")),
             }
         }
+        Ok(())
+    }
+
+    /// Reads all records once more, for what was written last.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn read_all(&self, store: &Sharded) -> Result<(), String> {
+        let (plan, called) = (Plan { records: (0..RECORDS).collect(), puts: BTreeMap::new() }, self.now());
+        let identity = request_identity(proto::hash::digest(&[b"all"]));
+        let answer = store.txn(plan.txn(), Some(identity)).await;
+        let answer = answer.map_err(|error| format!("reading all records at once: {error}"))?;
+        self.answered(called, &plan, &answer);
         Ok(())
     }
 

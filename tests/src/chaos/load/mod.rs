@@ -173,6 +173,7 @@ impl Load {
         let prefix = if everything { "w/".to_owned() } else { format!("w/{}/", self.shared.round()) };
         inserts::verify(store, &self.shared.ledger, &prefix).await?;
         self.shared.transactions.settle(store).await?;
+        self.shared.transactions.read_all(store).await?;
         orders::verify(&mut shop, &self.shared.ledger).await
     }
 }

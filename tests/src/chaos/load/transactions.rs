@@ -4,12 +4,10 @@ use std::sync::Arc;
 
 use store_client::request_identity;
 
-use super::book::Plan;
+use super::book::{Plan, RECORDS};
 use super::client::Client;
 use crate::chaos::history::Heard;
 
-/// Records, of which all transactions are.
-const RECORDS: u32 = 24;
 /// Records of one transaction, at most.
 const ACCESSES_MAX: usize = 4;
 
