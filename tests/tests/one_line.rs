@@ -114,6 +114,11 @@ fn nodes(said: &mut Said<'_>) {
     said.add(&["node", "transfer-leadership", "1"]);
     said.add(&["node", "hold-commit", "1"]);
     said.add(&["node", "hold-commit", "1", "--off"]);
+    // People can work long before a node that was killed has caught up on a busy machine.
+    wait::until_blocking("everything to be well", PATIENCE, || {
+        let told = said.place.done(&["health", "--wait", "60"]);
+        if told.starts_with("well") { Ok(()) } else { Err(told) }
+    });
     said.add(&["health", "--wait", "60"]);
     said.add(&["node", "resync", "3"]);
     wait::until_blocking("node 3 to be replaced", PATIENCE, || {
