@@ -40,7 +40,7 @@ impl RingTally {
             ("transactions that were not executed", not_executed, self.runs),
             ("lost answers of what was done", lost_and_done, self.runs / 2),
             ("reads", reads, 20 * self.runs),
-            ("cuts of all groups", self.score.cuts, self.runs / 3),
+            ("cuts of all groups", self.score.cuts, 2 * self.runs),
             ("changes of orders", self.shop.orders, 30 * self.runs),
             ("expired orders", self.shop.expired, self.runs / 2),
             ("leaders", self.elections, 4 * self.runs),

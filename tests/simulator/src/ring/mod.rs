@@ -40,7 +40,7 @@ use crate::violation::Violation;
 
 /// The phase with faults lasts so long.
 const FAULTS_US: Micros = 30 * SECOND;
-/// Seeds of one ring's groups are so far apart.
+/// Rings' seeds are so far apart that no two of their groups have the same.
 const SEEDS_APART: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// A run on a ring, before it begins.
@@ -68,7 +68,8 @@ impl RingPlan {
         let is_shared = random.u32(..3) == 0;
         // Some groups have no faults, so that the others' are seen alone.
         let plan = |group: u64| {
-            let of_group = |group: u64| seed.wrapping_mul(64).wrapping_add(group).wrapping_mul(SEEDS_APART);
+            let of_group =
+                |group: u64| fastrand::Rng::with_seed(seed.wrapping_mul(SEEDS_APART) ^ group).u64(..);
             let is_calm = random.u32(..4) == 0 && !is_shared;
             let faults_of = if is_shared { 0 } else { group };
             let plan = Plan { seed: of_group(group), ..Plan::of_seed(of_group(faults_of)) };
