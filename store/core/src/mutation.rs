@@ -42,7 +42,7 @@ macro_rules! mutations {
                 first <= self as u8 && self as u8 <= Mutation::FrozenTakesLocal as u8
             }
 
-            /// Whether it is a bug that the simulation of a ring shows: of transactions over several groups, or of what drives them.
+            /// Whether it is hunted on simulated rings: of transactions over several groups, or of what drives them.
             #[must_use]
             pub const fn is_of_rings(self) -> bool {
                 let first = Mutation::EscrowIgnoresPending as u8;

@@ -52,7 +52,7 @@ pub trait Host: Standing + Send + Sync + 'static {
     fn stopping(&self) -> watch::Receiver<bool>;
     /// The leader, in the form for callers.
     fn leader_hint(&self, leader: Option<NodeId>, epoch: Epoch) -> Option<LeaderHint>;
-    /// Runs a task until it or the node ends.
+    /// Runs a task. It watches [`Host::stopping`], or waits only for what ends with the node.
     fn spawn(&self, task: BoxFuture<'static, ()>);
 
     /// Puts a command to the node and waits for what it is told, for as long as a request waits at most.

@@ -32,8 +32,24 @@ impl World {
         Some(self.random.u64(80..500) + extra)
     }
 
+    /// The same between a handle and a node: of a machine with replicas of every group, what parts machines parts it from their leaders.
+    fn handle_delay(&mut self, handle: usize, node: usize) -> Option<Micros> {
+        let machine = self.handles[handle].of.as_ref().and_then(|of| of.machine);
+        let is_cut = |from: usize| {
+            from != node && (self.network.is_cut(from, node) || self.network.is_cut(node, from))
+        };
+        if machine.is_some_and(is_cut) { None } else { self.client_delay(node) }
+    }
+
     /// Does what a client's link wants, and puts on its stream what waits.
     pub(crate) fn turn(&mut self, handle: usize) {
+        if self.handles[handle].has_ended() {
+            self.handles[handle].open = None;
+            return;
+        }
+        if self.handles[handle].waits() {
+            return;
+        }
         let alarm = self.handles[handle].alarm;
         for act in self.handles[handle].turn() {
             match act {
@@ -82,7 +98,7 @@ impl World {
     fn request(&mut self, handle: usize, request: PipelineRequest) {
         let Some(open) = self.handles[handle].open.as_ref().filter(|open| !open.is_cut) else { return };
         let (stream, node) = (open.stream, open.node);
-        let delay = self.client_delay(node);
+        let delay = self.handle_delay(handle, node);
         let Some(open) = self.handles[handle].open.as_mut() else { return };
         match delay {
             Some(delay) => {
@@ -114,7 +130,7 @@ impl World {
         self.streams.insert(stream, handle);
         self.handles[handle].opens(number, stream, node);
         // Lost on the way: it is never opened.
-        if let Some(delay) = self.client_delay(node) {
+        if let Some(delay) = self.handle_delay(handle, node) {
             let event = if self.drivers[node].up.is_some() { Event::StreamOpened } else { Event::StreamLost };
             self.agenda.add(self.now.us() + 2 * delay, event(stream));
         }
@@ -133,6 +149,12 @@ impl World {
     }
 
     pub(crate) fn arrive(&mut self, node: usize, stream: StreamId, request: PipelineRequest) {
+        let driver = &mut self.drivers[node];
+        if self.place.is_some() && driver.up.is_some() && (driver.paused > 0 || !driver.held.is_empty()) {
+            // What comes while the process stands still waits in the kernel, in its order.
+            driver.held.push((stream, request));
+            return;
+        }
         self.trace.event(self.now.us(), 3, stream, request.number);
         let wall_ms = self.drivers[node].wall_ms();
         let Some(up) = &mut self.drivers[node].up else {
@@ -157,7 +179,8 @@ impl World {
     pub(crate) fn answer(&mut self, node: usize, (stream, response): Answered) {
         self.trace.event(self.now.us(), 4, stream, response.number);
         self.bus.ledger.borrow_mut().note(&response, &self.drivers[node].table, self.now.us());
-        let (delay, owner) = (self.client_delay(node), self.streams[&stream]);
+        let owner = self.streams[&stream];
+        let delay = self.handle_delay(owner, node);
         let far = if self.handles[owner].is_far { self.random.u64(..FAR_US_MAX) } else { 0 };
         let mut at = self.now.us() + delay.unwrap_or(0) + far;
         if let Some(open) = self.handles[owner].open.as_mut().filter(|open| open.stream == stream) {

@@ -5,12 +5,9 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::future::Future;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -36,12 +33,14 @@ use store_engine::{Applied, Clock as _, Reply, RequestId, Status};
 use tokio::sync::watch;
 
 use crate::answers::{hint, quarantined, read};
-use crate::handle::{Handle, SimStore};
+use crate::handle::{Handle, OfNode, SimStore};
+use crate::life::{Life, OfLife};
+use crate::network::index_of;
 use crate::table::{SimTable, versions};
 use crate::time::{MS, Micros, NodeClock, Now};
 use crate::violation::ensure;
 
-/// For so long a request waits at most, as at a server.
+/// For so long a request waits at most: less than at a server, so that some end by it within a run.
 const REQUEST_MS_MAX: u64 = 10_000;
 
 /// Tasks that a life of a node has begun, and its world has not taken up.
@@ -66,16 +65,24 @@ pub(crate) enum Said {
 pub(crate) struct Place {
     ring: Ring,
     slot: usize,
+    /// Each machine has a replica of every group.
+    is_shared: bool,
     handles: Handles,
     views: Views,
     now: Now,
     begun: Begun,
 }
 
-/// A handle on a whole ring: one on each group, which are for the worlds of their slots.
-pub(crate) fn store_on(ring: &Ring, handles: &Handles, patience: Micros, now: &Now) -> Sharded<SimStore> {
+/// A handle on a whole ring: one on each group, which are for the worlds of their slots. `of`: the node that has it, if it is no client's.
+pub(crate) fn store_on(
+    ring: &Ring,
+    handles: &Handles,
+    patience: Micros,
+    now: &Now,
+    of: Option<&OfNode>,
+) -> Sharded<SimStore> {
     let stores = ring.slots().iter().enumerate().map(|(slot, one)| {
-        let handle = Handle::on_group(one.group.0, patience, now.clone());
+        let handle = Handle::on_group(one.group.0, patience, now.clone(), of.cloned());
         let store = handle.store();
         handles.borrow_mut().push((slot, handle));
         store
@@ -84,14 +91,15 @@ pub(crate) fn store_on(ring: &Ring, handles: &Handles, patience: Micros, now: &N
 }
 
 impl Place {
-    pub(crate) fn new(ring: &Ring, slot: usize, handles: &Handles, views: &Views, now: &Now) -> Place {
+    pub(crate) fn new(
+        (ring, slot): (&Ring, usize),
+        is_shared: bool,
+        handles: &Handles,
+        views: &Views,
+        now: &Now,
+    ) -> Place {
         let (handles, views, now) = (Rc::clone(handles), Arc::clone(views), now.clone());
-        Place { ring: ring.clone(), slot, handles, views, now, begun: Begun::default() }
-    }
-
-    /// A handle on the whole ring, whose operations wait so long.
-    pub(crate) fn store(&self, patience: Micros) -> Sharded<SimStore> {
-        store_on(&self.ring, &self.handles, patience, &self.now)
+        Place { ring: ring.clone(), slot, is_shared, handles, views, now, begun: Begun::default() }
     }
 
     /// Takes up what lives of nodes have begun.
@@ -131,8 +139,7 @@ pub(crate) struct SimHost {
     made: Mutex<Vec<(RequestId, Response)>>,
     views: Views,
     begun: Begun,
-    /// Its life goes on.
-    is_alive: Arc<AtomicBool>,
+    life: Arc<Life>,
 }
 
 impl SimHost {
@@ -280,8 +287,8 @@ impl Host for SimHost {
     }
 
     fn spawn(&self, task: BoxFuture<'static, ()>) {
-        let is_alive = Arc::clone(&self.is_alive);
-        self.begun.lock().push(Box::pin(OfLife { is_alive, task }));
+        let life = Arc::clone(&self.life);
+        self.begun.lock().push(Box::pin(OfLife { life, task }));
     }
 
     async fn append(&self, append: Append) -> Result<NodeResponse, Failure> {
@@ -297,32 +304,16 @@ impl Host for SimHost {
     }
 }
 
-/// A task that does nothing any more when its life has ended.
-struct OfLife {
-    is_alive: Arc<AtomicBool>,
-    task: BoxFuture<'static, ()>,
-}
-
-impl Future for OfLife {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        if !self.is_alive.load(Ordering::Relaxed) {
-            return Poll::Ready(());
-        }
-        self.task.as_mut().poll(context)
-    }
-}
-
 /// The driver of one life of a replica.
 pub(crate) struct CrossSide {
     pub(crate) host: Arc<SimHost>,
+    pub(crate) life: Arc<Life>,
     cross: Arc<Cross<SimHost, Sharded<SimStore>>>,
 }
 
 impl Drop for CrossSide {
     fn drop(&mut self) {
-        self.host.is_alive.store(false, Ordering::Relaxed);
+        self.life.end();
     }
 }
 
@@ -335,6 +326,7 @@ impl CrossSide {
         clock: &NodeClock,
         status: &Status,
     ) -> CrossSide {
+        let life = Arc::<Life>::default();
         let view = RoleView { role: status.role, epoch: status.epoch, leader: status.leader };
         let host = Arc::new(SimHost {
             ring: place.ring.clone(),
@@ -352,11 +344,14 @@ impl CrossSide {
             made: Mutex::default(),
             views: Arc::clone(&place.views),
             begun: Arc::clone(&place.begun),
-            is_alive: Arc::new(AtomicBool::new(true)),
+            life: Arc::clone(&life),
         });
         let patience = Cross::<SimHost, Sharded<SimStore>>::PARTICIPANT_MS_MAX * MS;
-        let cross = Cross::start(&host, place.store(patience)).expect("the group is on the ring");
-        CrossSide { host, cross }
+        let machine = place.is_shared.then(|| index_of(node));
+        let of = OfNode { life: Arc::clone(&life), machine };
+        let leaders = store_on(&place.ring, &place.handles, patience, &place.now, Some(&of));
+        let cross = Cross::start(&host, leaders).expect("the group is on the ring");
+        CrossSide { host, life, cross }
     }
 
     pub(crate) fn ending(&self, request: &FinishRequest) {

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use proto::store::PipelineRequest;
 use store_core::{Ballot, GroupId, Incarnation, Member, NodeId, Offset, Role, VoteMessage};
 use store_db::Memory;
 use store_db::limits::{STATE_MACHINE_VERSION, VERSION_FIRST};
@@ -18,6 +19,7 @@ use store_engine::{
 use store_log::BootId;
 use store_log::sim::SimDisk;
 
+use crate::answers::StreamId;
 use crate::crossing::CrossSide;
 use crate::fetching::Fetching;
 use crate::folder::{first_member, identity};
@@ -64,6 +66,8 @@ pub(crate) struct Driver {
     pub(crate) up: Option<Up>,
     /// It stands still.
     pub(crate) paused: u32,
+    /// What came meanwhile, on a ring.
+    pub(crate) held: Vec<(StreamId, PipelineRequest)>,
     /// What of its disk hangs.
     pub(crate) hung: Hung,
     /// An error of the disk was planted: a failure of this node needs no other excuse.
@@ -235,6 +239,7 @@ impl Driver {
             boots: 0,
             up: None,
             paused: 0,
+            held: Vec::new(),
             hung: Hung::default(),
             excused: false,
             capped: false,
@@ -349,6 +354,7 @@ impl Driver {
     /// The process is gone: `kill -9`.
     pub(crate) fn kill(&mut self) {
         self.up = None;
+        self.held.clear();
         // What is in no layer any more stays, as LMDB's pages do in the kernel's cache.
         self.table = table_over(self.table.below().clone(), self.index);
         self.boot += 1;

@@ -23,6 +23,7 @@ use store_client::pipeline::{Kind, Pipelined};
 use store_client::{Error, Got, Group, Page, Range, Refusal, Store, pipeline};
 
 use crate::answers::StreamId;
+use crate::life::Life;
 use crate::time::{MS, Micros, Now, SECOND};
 
 /// How long an operation waits for its answer.
@@ -140,6 +141,17 @@ pub(crate) struct Handle {
     pub(crate) is_far: bool,
     /// When its next turn is due.
     pub(crate) alarm: Micros,
+    /// Which node has it; `None`: a client.
+    pub(crate) of: Option<OfNode>,
+}
+
+/// The node that has a handle.
+#[derive(Clone)]
+pub(crate) struct OfNode {
+    /// The life that it is of.
+    pub(crate) life: Arc<Life>,
+    /// Its machine, if that has a replica of every group.
+    pub(crate) machine: Option<usize>,
 }
 
 impl Handle {
@@ -148,9 +160,9 @@ impl Handle {
         Handle::with(patience, STALL_US, now, ROUTE)
     }
 
-    /// The same, on a group of a ring.
-    pub(crate) fn on_group(group: Group, patience: Micros, now: Now) -> Handle {
-        Handle::with(patience, STALL_US, now, Route::to(group, 1))
+    /// The same, on a group of a ring; of a node, or of a client.
+    pub(crate) fn on_group(group: Group, patience: Micros, now: Now, of: Option<OfNode>) -> Handle {
+        Handle { of, ..Handle::with(patience, STALL_US, now, Route::to(group, 1)) }
     }
 
     /// One that stays where it is for longer, whatever happens to the node there.
@@ -163,12 +175,24 @@ impl Handle {
             Options { deadline: Duration::from_micros(patience), stall: Duration::from_micros(stall) };
         let side =
             Side { link: Mutex::new(Link::new(options)), is_asked: AtomicBool::new(false), now, route };
-        Handle { side: Arc::new(side), open: None, is_far: false, alarm: 0 }
+        Handle { side: Arc::new(side), open: None, is_far: false, alarm: 0, of: None }
     }
 
     /// The side that clients hold.
     pub(crate) fn store(&self) -> SimStore {
         SimStore { side: Arc::clone(&self.side) }
+    }
+
+    /// Whether its node's process has ended.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.of.as_ref().is_some_and(|of| of.life.has_ended())
+    }
+
+    /// Whether its node's process stands still: then what was asked waits.
+    pub(crate) fn waits(&self) -> bool {
+        let waits = self.of.as_ref().is_some_and(|of| of.life.stands_still());
+        self.side.is_asked.fetch_or(waits, Ordering::Relaxed);
+        waits
     }
 
     /// Whether clients have asked something since the last turn.

@@ -51,32 +51,46 @@ impl Hunt {
 
     /// Runs them. `each` hears of every run, in the order in which they end.
     pub fn run(&self, mut each: impl FnMut(&Outcome)) -> Caught {
-        let (next, stop) = (AtomicU64::new(self.seeds.start), AtomicBool::new(false));
-        let (sender, outcomes) = mpsc::sync_channel::<Outcome>(self.jobs.get());
         let mut caught = Caught::default();
-        std::thread::scope(|scope| {
-            for _ in 0..self.jobs.get() {
-                let (sender, next, stop) = (sender.clone(), &next, &stop);
-                scope.spawn(move || {
-                    while !stop.load(Ordering::Relaxed) {
-                        let seed = next.fetch_add(1, Ordering::Relaxed);
-                        if seed >= self.seeds.end || sender.send(run(self.plan(seed), false)).is_err() {
-                            break;
-                        }
-                    }
-                });
-            }
-            drop(sender);
-            for outcome in outcomes {
-                each(&outcome);
-                caught.tally.add(&outcome);
-                if outcome.violation.is_some() {
-                    stop.store(self.until_failure, Ordering::Relaxed);
-                    caught.failures.push(outcome);
-                }
-            }
+        let one = |seed| run(self.plan(seed), false);
+        over(self.seeds.clone(), self.jobs, one, |outcome| {
+            each(&outcome);
+            caught.tally.add(&outcome);
+            let has_failed = outcome.violation.is_some();
+            caught.failures.extend(has_failed.then_some(outcome));
+            !(has_failed && self.until_failure)
         });
         caught.failures.sort_by_key(|outcome| outcome.seed);
         caught
     }
+}
+
+/// Runs seeds, so many at one time. `each` hears of every run, in the order in which they end, and says whether to begin others.
+pub(crate) fn over<O: Send>(
+    seeds: Range<u64>,
+    jobs: NonZeroUsize,
+    run: impl Fn(u64) -> O + Sync,
+    mut each: impl FnMut(O) -> bool,
+) {
+    let (next, stop) = (AtomicU64::new(seeds.start), AtomicBool::new(false));
+    let (sender, outcomes) = mpsc::sync_channel::<O>(jobs.get());
+    std::thread::scope(|scope| {
+        for _ in 0..jobs.get() {
+            let (sender, next, stop, run) = (sender.clone(), &next, &stop, &run);
+            scope.spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds.end || sender.send(run(seed)).is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+        drop(sender);
+        for outcome in outcomes {
+            if !each(outcome) {
+                stop.store(true, Ordering::Relaxed);
+            }
+        }
+    });
 }

@@ -24,9 +24,15 @@ impl World {
         if driver.boot != boot {
             return;
         }
-        if driver.paused == 0 {
+        let is_paused = driver.paused > 0;
+        if let Some(cross) = driver.up.as_ref().and_then(|up| up.cross.as_ref()) {
+            cross.life.stand_still(is_paused);
+        }
+        if !is_paused {
             driver.hear(Job::Tick);
             driver.flush_if_due();
+            let held = std::mem::take(&mut driver.held);
+            held.into_iter().for_each(|(stream, request)| self.arrive(node, stream, request));
         }
         self.agenda.add(self.now.us() + TICK_US, Event::Tick { node, boot });
         self.schedule(node);

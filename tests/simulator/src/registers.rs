@@ -11,7 +11,6 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use prost::Message as _;
-use proto::store::outcome_response::Verdict;
 use proto::store::{
     DeleteRequest, Freshness, Identity, Record, SetRequest, TestAndSetRequest, Txn, TxnResponse,
 };
@@ -20,18 +19,17 @@ use store_client::{Error, Range, Store as _};
 
 use crate::handle::SimStore;
 use crate::history::{Action, History, Operation, Result};
+use crate::outcomes;
 use crate::score::Score;
 use crate::tasks::Sleeper;
-use crate::time::{MS, Micros};
-use crate::violation::{ensure, violated};
+use crate::time::Micros;
+use crate::violation::ensure;
 
 /// Registers and lists that all clients share.
 pub(crate) const REGISTERS: u32 = 5;
 const LISTS: u32 = 2;
 /// Operations of one session on their way at once.
 const IN_FLIGHT_MAX: usize = 4;
-/// A pause before an outcome that nobody could tell is asked for again.
-const ASK_AGAIN_US: Micros = 300 * MS;
 
 /// What all these clients write down.
 pub(crate) type Notes = Rc<RefCell<History>>;
@@ -273,18 +271,9 @@ impl Going {
 
     /// Asks for an outcome until somebody can tell; `None`: it never happened and never will.
     async fn settle(&self, tag: Bytes, identity: Identity) -> Option<TxnResponse> {
-        loop {
-            if let Ok(outcome) = self.store.outcome(tag.clone(), identity.clone()).await {
-                self.score.borrow_mut().settled += 1;
-                return match outcome.verdict() {
-                    Verdict::Done | Verdict::Refused => outcome.response,
-                    Verdict::NotDone => None,
-                    other => violated("every unknown is settled", format!("{other:?}")),
-                };
-            }
-            let again = self.sleeper.now.us() + ASK_AGAIN_US;
-            self.sleeper.until(again).await;
-        }
+        let settled = outcomes::settled(&self.store, &self.sleeper, tag, identity).await;
+        self.score.borrow_mut().settled += 1;
+        settled
     }
 
     /// What an answer says of a register or list.

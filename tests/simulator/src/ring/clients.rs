@@ -5,17 +5,18 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::AddAssign;
 use std::rc::Rc;
 
 use bytes::Bytes;
 use feira_lincheck::{Access, Transaction};
 use prost::Message as _;
 use proto::hash::ring_hash;
-use proto::store::outcome_response::Verdict;
 use proto::store::{Freshness, Identity, Record, Txn, TxnResponse};
 use store_client::{Error, Sharded, Store as _};
 
 use crate::handle::SimStore;
+use crate::outcomes;
 use crate::registers::value_of;
 use crate::tasks::Sleeper;
 use crate::time::{MS, Micros, SECOND};
@@ -31,8 +32,6 @@ pub(super) const BALANCE: i64 = 60;
 const ACCESSES_MAX: usize = 4;
 /// Those who act at the same time do it within this.
 const TOGETHER_US: Micros = 3 * MS;
-/// A pause before an outcome that nobody could tell is asked for again.
-const ASK_AGAIN_US: Micros = 300 * MS;
 
 /// What happened, counted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -55,8 +54,8 @@ pub struct RingScore {
     pub cuts: u64,
 }
 
-impl RingScore {
-    pub(super) fn add(&mut self, other: RingScore) {
+impl AddAssign for RingScore {
+    fn add_assign(&mut self, other: RingScore) {
         let RingScore { within_one, across, refused, not_executed, lost, lost_and_done, reads, cuts } = other;
         self.within_one += within_one;
         self.across += across;
@@ -266,7 +265,7 @@ impl RingClient {
             Ok(response) => Some(response),
             Err(Error::Unknown { .. }) => {
                 self.notes.borrow_mut().score.lost += 1;
-                let settled = self.outcome(tag, identity).await;
+                let settled = outcomes::settled(&self.store, &self.sleeper, tag, identity).await;
                 self.notes.borrow_mut().score.lost_and_done += u64::from(settled.is_some());
                 settled
             }
@@ -280,20 +279,5 @@ impl RingClient {
             Some(_) => {}
         }
         answer
-    }
-
-    /// Asks for an outcome until somebody can tell.
-    async fn outcome(&self, tag: Bytes, identity: Identity) -> Option<TxnResponse> {
-        loop {
-            if let Ok(outcome) = self.store.outcome(tag.clone(), identity.clone()).await {
-                return match outcome.verdict() {
-                    Verdict::Done | Verdict::Refused => outcome.response,
-                    Verdict::NotDone => None,
-                    other => violated("every unknown is settled", format!("{other:?}")),
-                };
-            }
-            let again = self.sleeper.now.us() + ASK_AGAIN_US;
-            self.sleeper.until(again).await;
-        }
     }
 }

@@ -3,10 +3,9 @@
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc;
 
 use super::{RingOutcome, RingPlan, RingScore, run_ring};
+use crate::hunt::over;
 use crate::score::Score;
 
 /// What the runs of many seeds counted.
@@ -26,7 +25,7 @@ impl RingTally {
     fn add(&mut self, outcome: &RingOutcome) {
         self.runs += 1;
         self.elections += outcome.seen.iter().map(|seen| seen.elections).sum::<u64>();
-        self.score.add(outcome.score);
+        self.score += outcome.score;
         self.shop += outcome.shop;
     }
 
@@ -74,30 +73,14 @@ pub fn hunt_rings(
     until_failure: bool,
     mut each: impl FnMut(&RingOutcome),
 ) -> (RingTally, Vec<RingOutcome>) {
-    let (next, stop) = (AtomicU64::new(seeds.start), AtomicBool::new(false));
-    let (sender, outcomes) = mpsc::sync_channel::<RingOutcome>(jobs.get());
     let (mut tally, mut failures) = (RingTally::default(), Vec::new());
-    std::thread::scope(|scope| {
-        for _ in 0..jobs.get() {
-            let (sender, next, stop) = (sender.clone(), &next, &stop);
-            scope.spawn(move || {
-                while !stop.load(Ordering::Relaxed) {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= seeds.end || sender.send(run_ring(RingPlan::of_seed(seed), false)).is_err() {
-                        break;
-                    }
-                }
-            });
-        }
-        drop(sender);
-        for outcome in outcomes {
-            each(&outcome);
-            tally.add(&outcome);
-            if outcome.violation.is_some() {
-                stop.store(until_failure, Ordering::Relaxed);
-                failures.push(outcome);
-            }
-        }
+    let one = |seed| run_ring(RingPlan::of_seed(seed), false);
+    over(seeds, jobs, one, |outcome| {
+        each(&outcome);
+        tally.add(&outcome);
+        let has_failed = outcome.violation.is_some();
+        failures.extend(has_failed.then_some(outcome));
+        !(has_failed && until_failure)
     });
     failures.sort_by_key(|outcome| outcome.seed);
     (tally, failures)

@@ -15,8 +15,8 @@
 //! Cuts of all groups are made meanwhile, by whoever dies now and then: each is judged as one transaction that reads everything.
 //!
 //! Of some rings the groups have the same faults at the same moments, as replicas of one machine do. Leaves out: portals' caches, disks that
-//! hang, wrong states, graceful stops, changes of the ring; and a paused node's driver goes on, and no fault parts one group from another but
-//! those that keep clients away.
+//! hang, wrong states, graceful stops, changes of the ring;
+//! and where machines have one replica each, no fault parts one group from another but those that keep clients away.
 
 mod clients;
 mod cuts;
@@ -50,6 +50,8 @@ pub struct RingPlan {
     pub seed: u64,
     /// One for each group.
     pub groups: Vec<Plan>,
+    /// Each machine has a replica of every group.
+    pub is_shared: bool,
     /// Clients of the store.
     pub clients: u32,
     /// Shoppers.
@@ -83,6 +85,7 @@ impl RingPlan {
         RingPlan {
             seed,
             groups: (0..groups).map(plan).collect(),
+            is_shared,
             clients: random.u32(3..9),
             shoppers: random.u32(2..5),
             operations: random.u32(60..160),

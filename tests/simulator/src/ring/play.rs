@@ -4,14 +4,13 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use portal::session::KeptSession;
 use store_client::Sharded;
 use store_core::Role;
 
 use super::clients::{RingClient, RingNotes};
 use super::cuts::{Call, Calls, CutMaker};
 use super::{RingOutcome, RingPlan, judge};
-use portal::session::KeptSession;
-
 use crate::crossing::{Handles, Place, Views, store_on};
 use crate::driver::Driver;
 use crate::handle::{DEADLINE_US, DEADLINE_US_SHORT, SimStore};
@@ -49,7 +48,7 @@ impl Ring {
         let (now, slots, handles, views) =
             (Now::default(), plan.slots(), Handles::default(), Views::default());
         let founded = |(slot, group): (usize, &crate::Plan)| {
-            let place = Place::new(&slots, slot, &handles, &views, &now);
+            let place = Place::new((&slots, slot), plan.is_shared, &handles, &views, &now);
             let mut world = World::founded(group.clone(), watch, now.clone(), Some(place));
             world.begin();
             world
@@ -77,7 +76,7 @@ impl Ring {
 
     /// A client's handle.
     fn store(&self, patience: Micros) -> Sharded<SimStore> {
-        store_on(&self.plan.slots(), &self.handles, patience, &self.now)
+        store_on(&self.plan.slots(), &self.handles, patience, &self.now, None)
     }
 
     /// Spawns the clients, in the first world.

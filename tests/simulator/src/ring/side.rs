@@ -24,6 +24,9 @@ impl World {
         let is_any = !begun.is_empty();
         begun.into_iter().for_each(|task| self.tasks.spawn_aside(task));
         for node in 0..self.drivers.len() {
+            if self.drivers[node].paused > 0 {
+                continue;
+            }
             let Some(up) = &mut self.drivers[node].up else { continue };
             let Some(cross) = &up.cross else { continue };
             let (kv_service, has_appends) = (&mut up.kv_service, cross.host.has_appends());
