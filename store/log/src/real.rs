@@ -8,6 +8,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
 
 use crate::disk::{Disk, DiskFile};
 use crate::error::Error;
@@ -21,6 +22,8 @@ pub struct RealDisk {
     folder: PathBuf,
     /// Held as long as the disk is: the kernel's lock goes with it. `None`: only reading.
     lock: Option<File>,
+    /// Goes after the lock: fields are dropped in their order.
+    in_use: Arc<()>,
 }
 
 impl RealDisk {
@@ -43,7 +46,7 @@ impl RealDisk {
             .open(folder.join(LOCK_FILE))
             .map_err(|e| Error::of("open", LOCK_FILE, e))?;
         match lock.try_lock() {
-            Ok(()) => Ok(RealDisk { folder, lock: Some(lock) }),
+            Ok(()) => Ok(RealDisk { folder, lock: Some(lock), in_use: Arc::default() }),
             Err(TryLockError::WouldBlock) => Err(Error::InUse { folder: name }),
             Err(TryLockError::Error(e)) => Err(Error::of("lock", LOCK_FILE, e)),
         }
@@ -57,13 +60,20 @@ impl RealDisk {
     pub fn peek(folder: impl AsRef<Path>) -> Result<RealDisk, Error> {
         let folder = folder.as_ref().to_path_buf();
         fs::read_dir(&folder).map_err(|e| Error::of("read", &folder.display().to_string(), e))?;
-        Ok(RealDisk { folder, lock: None })
+        Ok(RealDisk { folder, lock: None, in_use: Arc::default() })
     }
 
     /// Where the folder is.
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// What cannot be upgraded any more once the folder is let go, its lock with it. To try the lock would take it for a moment, in
+    /// the way of whoever opens the folder then.
+    #[must_use]
+    pub fn in_use(&self) -> Weak<()> {
+        Arc::downgrade(&self.in_use)
     }
 
     fn writable(&self) -> io::Result<()> {

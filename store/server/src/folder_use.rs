@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use store_db::Lmdb;
 
-use crate::shared::{Disk, Shared};
+use crate::shared::Shared;
 
 /// The folder must be free so long after everything was told to end.
 const WAIT_MS_MAX: u64 = 2_000;
@@ -19,23 +19,24 @@ const LOOK_MS: u64 = 2;
 /// What holds a replica's folder.
 pub(crate) struct FolderUse {
     folder: PathBuf,
-    /// The lock.
-    disk: Weak<Disk>,
+    /// The lock ([`store_log::RealDisk::in_use`]).
+    lock: Weak<()>,
     /// The database.
     shared: Weak<Shared>,
 }
 
 impl FolderUse {
     /// Of this replica.
-    pub(crate) fn new(disk: Weak<Disk>, shared: &Arc<Shared>) -> FolderUse {
+    pub(crate) fn new(lock: Weak<()>, shared: &Arc<Shared>) -> FolderUse {
         let folder = shared.config.group_folder(shared.me.route.group);
-        FolderUse { folder, disk, shared: Arc::downgrade(shared) }
+        FolderUse { folder, lock, shared: Arc::downgrade(shared) }
     }
 
-    /// Whoever drops the last of it may still be at it: so the folder itself is asked, too.
+    /// Whoever drops the last of what is shared may still be at it: so the database is asked, too. The folder itself is not touched:
+    /// from here on it may be another's, or gone.
     fn has_ended(&self) -> bool {
-        let is_let_go = self.disk.strong_count() == 0 && self.shared.strong_count() == 0;
-        is_let_go && !Lmdb::is_open(&self.folder.join("db")) && Disk::open(&self.folder).is_ok()
+        let is_let_go = self.lock.strong_count() == 0 && self.shared.strong_count() == 0;
+        is_let_go && !Lmdb::is_open(&self.folder.join("db"))
     }
 
     /// Waits until nothing holds the folder; bounded.
@@ -46,8 +47,8 @@ impl FolderUse {
             }
         };
         if tokio::time::timeout(Duration::from_millis(WAIT_MS_MAX), ended).await.is_err() {
-            let (disk, shared) = (self.disk.strong_count(), self.shared.strong_count());
-            tracing::warn!(disk, shared, "something still holds the folder of a node that has ended");
+            let (lock, shared) = (self.lock.strong_count(), self.shared.strong_count());
+            tracing::warn!(lock, shared, "something still holds the folder of a node that has ended");
         }
     }
 }

@@ -36,8 +36,8 @@ pub(crate) struct Opened {
     engine: Engine<Disk, Table, MachineClock>,
     table: Table,
     me: Identity,
-    /// What locks the folder.
-    disk: Weak<Disk>,
+    /// The lock of the folder ([`RealDisk::in_use`]).
+    lock: Weak<()>,
 }
 
 /// A replica whose threads run.
@@ -93,7 +93,7 @@ pub(crate) fn open(config: &Config) -> Result<Opened, Error> {
     }
     let disk = Arc::new(RealDisk::open(&folder).map_err(|error| failed(error.into()))?);
     let boot_id = store_log::boot_id().map_err(|error| failed(error.into()))?;
-    let locks = Arc::downgrade(&disk);
+    let lock = disk.in_use();
     let (table, verdict) = open_table(config, &folder, &boot_id)?;
     tracing::info!(?verdict, "the database");
     let identity = store_log::Identity {
@@ -119,7 +119,7 @@ pub(crate) fn open(config: &Config) -> Result<Opened, Error> {
     tracing::info!(recovery = ?engine.recovery, "recovered");
     let route = Route::to(group, RING_VERSION);
     let me = Identity { cluster: config.cluster.clone(), route, member: engine.snapshots.meta().member };
-    Ok(Opened { engine, table, me, disk: locks })
+    Ok(Opened { engine, table, me, lock })
 }
 
 /// Refuses a configuration in which the group owns another part of the ring than its state says: requests would go where their keys are not.
@@ -186,14 +186,14 @@ impl Opened {
     where
         F: Fn(ToPeer) + Send + Sync + 'static,
     {
-        let Opened { engine, table, me, disk } = self;
+        let Opened { engine, table, me, lock } = self;
         let Engine { node, writer, ballots, applier, replicators, snapshots, log, .. } = engine;
         let membership = node.members().cloned().unwrap_or_default();
         let status = node.status();
         let of_process = of_process.clone();
         let start = Start { me, config, keys, table, address, status, membership, of_process };
         let shared = Arc::new(Shared::new(start));
-        let folder_use = FolderUse::new(disk, &shared);
+        let folder_use = FolderUse::new(lock, &shared);
         let (queues, ends) = queues();
         let (fatal_tell, fatal) = mpsc::unbounded_channel();
         let exported = Arc::clone(&snapshots);

@@ -38,6 +38,20 @@ async fn the_handle_conforms_whichever_node_it_knows() {
     nodes.stop_all().await;
 }
 
+/// A folder that is made in the place of a disk that was unmounted would stand in a restore's way.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_folder_that_went_while_its_node_ran_is_not_made_anew_at_its_end() {
+    let mut nodes = Nodes::start(1).await;
+    nodes.store(0).set(Bytes::from_static(b"k"), 1, Bytes::new(), None).await.unwrap();
+    let (was, is) = nodes.stop_unmounted(0).await;
+    assert!(!was.exists());
+    std::fs::rename(is, was).unwrap();
+    nodes.restart(0).await;
+    let read = nodes.store(0).read(Bytes::from_static(b"k")).await.unwrap();
+    assert_eq!(read.record.unwrap().timestamp_ms, 1, "what was acknowledged is there");
+    nodes.stop_all().await;
+}
+
 /// Connections that stand at a node, as the system counts them.
 fn connections_at(nodes: &Nodes, i: usize) -> usize {
     let port: u16 = nodes.address(i).rsplit(':').next().unwrap().parse().unwrap();
